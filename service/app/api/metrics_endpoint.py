@@ -1,0 +1,109 @@
+"""`/metrics` and `/metrics/summary`: what the Collector derived. The service itself counts nothing.
+
+Point Prometheus at the Collector, not here: scraping both would double every sum.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+import httpx
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client.parser import text_string_to_metric_families
+
+router = APIRouter()
+
+_TIMEOUT = httpx.Timeout(2.0, connect=0.5)
+_PASSED_IN = ("accept", "accept-encoding")
+_PASSED_OUT = ("content-type", "content-encoding")
+_LANES = ("faq", "price", "scheduling", "complex")
+
+Samples = Mapping[str, list[tuple[Mapping[str, str], float]]]
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """The Collector's exposition, passed on in the format asked for; 503 when the Collector can't be reached."""
+    client: httpx.AsyncClient = request.app.state.http
+    headers = {name: request.headers[name] for name in _PASSED_IN if name in request.headers}
+    try:
+        upstream = await client.send(
+            client.build_request(
+                "GET", _url(request), headers={"accept-encoding": "identity"} | headers, timeout=_TIMEOUT
+            ),
+            stream=True,
+        )
+    except httpx.HTTPError:
+        return _unreachable()
+    return StreamingResponse(
+        _stream(upstream),
+        upstream.status_code,
+        {name: upstream.headers[name] for name in _PASSED_OUT if name in upstream.headers},
+    )
+
+
+@router.get("/metrics/summary")
+async def summary(request: Request) -> JSONResponse:
+    """Totals since the Collector's start, as JSON; 503 when the Collector can't be reached."""
+    client: httpx.AsyncClient = request.app.state.http
+    try:
+        response = await client.get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
+        response.raise_for_status()
+    except httpx.HTTPError:
+        return _unreachable()
+    return JSONResponse(summarise(response.text))
+
+
+def summarise(exposition: str) -> dict[str, dict[str, float | int]]:
+    """The documented summary of a text exposition; what was never counted is 0, `hit_rate` a percentage."""
+    samples = _samples(exposition)
+    hits, misses = _total(samples, "cache_hits_total"), _total(samples, "cache_misses_total")
+    return {
+        "requests": {"total": _total(samples, "webhook_requests_total")},
+        "cache": {
+            "hits": hits,
+            "misses": misses,
+            "hit_rate": round(100 * hits / (hits + misses), 1) if hits + misses else 0.0,
+        },
+        "mem0": {
+            "queue_size": int(max((value for _, value in samples.get("mem0_write_queue_size", [])), default=0)),
+            "writes": _total(samples, "mem0_writes_total"),
+        },
+        "lanes": {lane: _total(samples, "lane_classification_total", lane=lane) for lane in _LANES},
+        "errors": {"total": _total(samples, "errors_total")},
+        "duplicates": {"total": _total(samples, "duplicate_messages_total")},
+    }
+
+
+def _samples(exposition: str) -> Samples:
+    samples: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            samples[sample.name].append((sample.labels, sample.value))
+    return samples
+
+
+def _total(samples: Samples, name: str, **labels: str) -> int:
+    matching: Iterable[float] = (
+        value
+        for found, value in samples.get(name, [])
+        if all(found.get(key) == wanted for key, wanted in labels.items())
+    )
+    return int(sum(matching))
+
+
+async def _stream(upstream: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in upstream.aiter_raw():
+            yield chunk
+    finally:
+        await upstream.aclose()
+
+
+def _url(request: Request) -> str:
+    url: str = request.app.state.settings.collector_metrics_url
+    return url
+
+
+def _unreachable() -> JSONResponse:
+    return JSONResponse({"error": "the Collector can't be reached, so there are no metrics now"}, 503)

@@ -1,0 +1,54 @@
+"""Sorting a message into its lane, by the rule table in lanes.yaml."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from app.observability.tracing import trace_span
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Where a message goes.
+
+    Attributes:
+        name: `faq`, `price`, `scheduling` or `complex`.
+        topic: the entry of the catalogue that answers it, or empty.
+        language: `pt`, `es` or `en`.
+    """
+
+    name: str
+    topic: str
+    language: str
+
+
+_UNKNOWN = Lane("complex", "", "pt")
+
+
+def classify(text: str) -> Lane:
+    """The lane of a text; COMPLEX where no rule knows it."""
+    with trace_span("lane.classify", {"lane": _UNKNOWN.name}) as span:
+        plain = _plain(text)
+        lane = next((lane for pattern, lane in _rules() if pattern.search(plain)), _UNKNOWN)
+        span.set_attribute("lane", lane.name)
+        return lane
+
+
+@cache
+def _rules() -> list[tuple[re.Pattern[str], Lane]]:
+    table = yaml.safe_load(Path(__file__).with_name("lanes.yaml").read_text())
+    return [
+        (re.compile(r"\b(?:" + "|".join(map(re.escape, words)) + ")"), Lane(rule["lane"], rule["topic"], language))
+        for rule in table
+        for language, words in rule["words"].items()
+    ]
+
+
+def _plain(text: str) -> str:
+    """Lower case without accents."""
+    decomposed = unicodedata.normalize("NFD", text.lower())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))

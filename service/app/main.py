@@ -1,0 +1,100 @@
+"""The web process: `uvicorn app.main:create_app --factory`. Wiring only."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from app.api import health, metrics_endpoint, webhook
+from app.conversation.pipeline import Pipeline
+from app.observability import init_tracing, observe_mem0_queue_size
+from app.observability.instrumentation import instrument_app, instrument_database
+from app.observability.logs import configure_logs
+from app.outbox.queue import queue_size
+from app.settings import Settings
+from app.storage.cache import Cache
+from app.storage.database import Pool, open_pool, prepare_schema
+
+log = logging.getLogger(__name__)
+
+_QUEUE_POLL_SECONDS = 5.0
+
+
+def create_app() -> FastAPI:
+    """The application, settings from the environment; telemetry starts before it is built.
+
+    Raises:
+        pydantic.ValidationError: a setting is missing or wrong.
+        ValueError: the OTLP endpoint is no URL.
+    """
+    settings = Settings()
+    configure_logs(settings.log_level)
+    telemetry = init_tracing()
+    instrument_database()
+    app = FastAPI(
+        title="Healthcare backend",
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.settings = settings
+    app.state.telemetry = telemetry
+    for module in (webhook, health, metrics_endpoint):
+        app.include_router(module.router)
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    instrument_app(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Opens everything, serves, closes everything; telemetry last, so that it tells of the rest."""
+    settings: Settings = app.state.settings
+    app.state.pool = await open_pool(settings.database_url.get_secret_value(), settings.database_pool_size)
+    app.state.cache = Cache(settings.redis_url.get_secret_value())
+    app.state.http = httpx.AsyncClient(trust_env=False)
+    app.state.pipeline = Pipeline(app.state.pool, app.state.cache, settings.replies_per_sender_per_minute)
+    background = [
+        asyncio.create_task(prepare_schema(app.state.pool, demo_catalog=settings.demo_catalog)),
+        asyncio.create_task(_watch_queue(app.state.pool)),
+    ]
+    gc.collect()
+    gc.freeze()  # what was imported stays: walking it at each full collection is most of the latency's tail
+    gc.set_threshold(10_000, 50, 50)
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await app.state.http.aclose()
+        await app.state.cache.close()
+        await app.state.pool.close()
+        await asyncio.to_thread(app.state.telemetry.shutdown)
+
+
+async def _watch_queue(pool: Pool) -> None:
+    """Measure the mem0 queue; not in the worker: the one that may die must not be the one that reports."""
+    while True:
+        try:
+            with suppress_instrumentation():
+                observe_mem0_queue_size(size=await queue_size("memory", pool))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            log.warning("the mem0 queue can't be measured (%s)", type(error).__name__)
+        await asyncio.sleep(_QUEUE_POLL_SECONDS)
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    """Every refusal as `{"error": …}`."""
+    assert isinstance(error, StarletteHTTPException | HTTPException)  # noqa: S101 - what it is registered for
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

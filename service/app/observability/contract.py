@@ -1,0 +1,88 @@
+"""The telemetry contract, `otel-collector/metrics.yaml`, as the service needs it: what may leave.
+
+The service and the Collector hold the same list: this module reads the file that the tests compare with the
+Collector's YAML.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATH = Path(__file__).parents[3] / "otel-collector" / "metrics.yaml"
+
+OTHER = "other"  # what a value outside of its closed set becomes, here and in the Collector
+
+AttributeValue = str | bool | int | float
+Rule = Callable[[object], AttributeValue]
+
+_ATTRIBUTE_OF_LABEL = {"error_type": "error.type"}  # all other labels have their attribute's name
+_MAX_NAME = 64
+
+
+class Contract:
+    """The allow-list: closed sets of label values, rules for attributes, shapes of names.
+
+    Args:
+        document: the parsed `metrics.yaml`.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.labels = _labels(document)
+        attributes = document["attributes"]
+        self.span: dict[str, Rule] = {
+            _ATTRIBUTE_OF_LABEL.get(label, label): _closed_set(values) for label, values in self.labels.items()
+        }
+        self.span |= {key: _rule(rule) for key, rule in attributes["span"].items()}
+        self.event: dict[str, Rule] = {key: _rule(rule) for key, rule in attributes["event"].items()}
+        self.service_names = frozenset(attributes["resource"]["service.name"]["values"])
+        self._name = re.compile("|".join(f"(?:{shape})" for shape in document["name_shapes"].values()))
+
+    def name(self, name: object) -> str:
+        """The name of a span, an event or a scope if its shape is allowed, else `other`."""
+        if isinstance(name, str) and len(name) <= _MAX_NAME and self._name.fullmatch(name):
+            return name
+        return OTHER
+
+
+@cache
+def contract() -> Contract:
+    """The contract of this checkout, or of this image, which holds the same file at the same place."""
+    return Contract(yaml.safe_load(PATH.read_text()))
+
+
+def _labels(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Each label's closed set: the union over all metrics that carry it."""
+    labels: dict[str, frozenset[str]] = {}
+    for metric in document["metrics"]:
+        for label, values in metric["labels"].items():
+            labels[label] = labels.get(label, frozenset()) | frozenset(values)
+    return labels
+
+
+def _rule(rule: Mapping[str, Any]) -> Rule:
+    if "values" in rule:
+        return _closed_set(rule["values"])
+    if rule.get("type") == "int":
+        return _integer
+    return _shape(re.compile(rule["pattern"]), re.compile(rule["without"]) if "without" in rule else None)
+
+
+def _closed_set(values: frozenset[str] | list[str]) -> Rule:
+    allowed = frozenset(values)
+    return lambda value: value if isinstance(value, str) and value in allowed else OTHER
+
+
+def _integer(value: object) -> AttributeValue:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _shape(pattern: re.Pattern[str], without: re.Pattern[str] | None) -> Rule:
+    def rule(value: object) -> AttributeValue:
+        fits = isinstance(value, str) and pattern.fullmatch(value) and not (without and without.search(value))
+        return value if fits and isinstance(value, str) else OTHER
+
+    return rule

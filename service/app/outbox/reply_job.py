@@ -1,0 +1,77 @@
+"""Sending an answer through Evolution's REST API; for the COMPLEX lane the model's words, if one is configured."""
+
+import logging
+
+import httpx
+from opentelemetry.trace import SpanKind
+
+from app.observability.tracing import mark_error, trace_span
+from app.outbox.queue import Job
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_SEND_SECONDS = 10.0
+_MODEL_SECONDS = 30.0
+_INSTRUCTION = (
+    "You answer patients of a clinic on WhatsApp, briefly and kindly, in their language. You give no medical advice: "
+    "for symptoms you ask them to call the clinic or, if urgent, the emergency number."
+)
+
+
+class ReplyJob:
+    """Does reply jobs.
+
+    Args:
+        settings: addresses and keys.
+        client: to send with; the caller closes it.
+    """
+
+    kind = "reply"
+    span_name = "reply.send"
+    component = "reply"
+
+    def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def run(self, job: Job) -> None:
+        """Send the answer.
+
+        Raises:
+            httpx.HTTPError: Evolution is away, or answered with an error.
+        """
+        text = await self._words(job)
+        response = await self._client.post(
+            f"{self._settings.evolution_api_url}/message/sendText/{job.instance}",
+            headers={"apikey": self._settings.evolution_api_key.get_secret_value()},
+            json={"number": job.patient, "text": text},
+            timeout=_SEND_SECONDS,
+        )
+        response.raise_for_status()
+
+    async def _words(self, job: Job) -> str:
+        text: str = job.payload["text"]
+        question = job.payload.get("question")
+        if not question or not self._settings.llm_url:
+            return text
+        with trace_span("llm.chat", kind=SpanKind.CLIENT) as span:
+            try:
+                response = await self._client.post(
+                    f"{self._settings.llm_url}/chat/completions",
+                    headers={"Authorization": f"Bearer {self._settings.llm_api_key.get_secret_value()}"},
+                    json={
+                        "model": self._settings.llm_model,
+                        "messages": [
+                            {"role": "system", "content": _INSTRUCTION},
+                            {"role": "user", "content": question},
+                        ],
+                    },
+                    timeout=_MODEL_SECONDS,
+                )
+                response.raise_for_status()
+                return str(response.json()["choices"][0]["message"]["content"])
+            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+                mark_error(span, "llm", error)
+                log.warning("the model did not answer (%s), announcing a person", type(error).__name__)
+                return text

@@ -1,0 +1,112 @@
+"""The worker process: drains the outbox. Run as many as wanted: `python -m app.outbox.worker`.
+
+Each attempt is a span in the trace of the webhook that made the job: `reply.send`, `mem0.write`.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from typing import Protocol
+
+import asyncpg
+import httpx
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.trace import SpanKind
+
+from app.observability.instrumentation import instrument_database
+from app.observability.logs import configure_logs
+from app.observability.tracing import error_type, init_tracing, mark_error, trace_span
+from app.outbox.memory_job import MemoryJob
+from app.outbox.queue import Job, fail, finish, next_job
+from app.outbox.reply_job import ReplyJob
+from app.settings import Settings
+from app.storage.database import Connection, Pool, open_pool, prepare_schema
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 0.5
+_SIDE_BY_SIDE = {"reply": 4, "memory": 2}  # jobs of a kind at once
+
+
+class JobKind(Protocol):
+    """What the worker must know of a kind of job: the value of jobs.kind, its span, its component in errors_total."""
+
+    kind: str
+    span_name: str
+    component: str
+
+    async def run(self, job: Job) -> None:
+        """Do the job, or raise."""
+
+
+class Worker:
+    """Does due jobs until told to stop."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the jobs in work, take no new ones."""
+        self._stop.set()
+
+    async def drain(self, kind: JobKind) -> None:
+        """Do jobs of one kind, one after the other."""
+        while not self._stop.is_set():
+            try:
+                with suppress_instrumentation():  # the queue's own SQL is nobody's query and would be traces of its own
+                    async with next_job(kind.kind, self._pool) as taken:
+                        if taken is not None:
+                            await self._attempt(kind, *taken)
+                idle = taken is None
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("the outbox can't be read (%s), trying again", type(error).__name__)
+                idle = True
+            if idle:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), _IDLE_SECONDS)
+
+    async def _attempt(self, kind: JobKind, job: Job, connection: Connection) -> None:
+        span_kind = SpanKind.CLIENT if kind.kind == "reply" else SpanKind.INTERNAL
+        with trace_span(kind.span_name, {"status": "error"}, kind=span_kind, context=job.context) as span:
+            try:
+                await kind.run(job)
+            except Exception as error:
+                dead = job.attempts + 1 >= self._settings.job_attempts or error_type(error) == "refused"
+                span.set_attribute("status", "dead" if dead else "error")
+                mark_error(span, kind.component, error)
+                log.warning("a %s job failed (%s)%s", kind.kind, type(error).__name__, ", given up" if dead else "")
+                await fail(job, connection, dead=dead, backoff_seconds=self._settings.job_backoff_seconds)
+            else:
+                span.set_attribute("status", "success")
+                await finish(job, connection)
+
+
+async def run() -> None:
+    """Drain the outbox until SIGTERM or SIGINT; then finish the jobs in work and flush telemetry."""
+    settings = Settings()
+    configure_logs(settings.log_level)
+    telemetry = init_tracing()
+    instrument_database()
+    pool = await open_pool(settings.database_url.get_secret_value(), 2 * sum(_SIDE_BY_SIDE.values()))
+    worker = Worker(pool, settings)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, worker.stop)
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await prepare_schema(pool, demo_catalog=settings.demo_catalog)
+            kinds: list[JobKind] = [ReplyJob(settings, client), MemoryJob(settings, pool)]
+            gc.collect()
+            gc.freeze()  # mem0's imports would be walked at each full collection
+            log.info("the worker is ready")
+            await asyncio.gather(*(worker.drain(kind) for kind in kinds for _ in range(_SIDE_BY_SIDE[kind.kind])))
+    finally:
+        await pool.close()
+        await asyncio.to_thread(telemetry.shutdown)
+
+
+if __name__ == "__main__":
+    asyncio.run(run())

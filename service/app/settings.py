@@ -1,0 +1,64 @@
+"""Settings, all from the environment. The README beside the package lists them."""
+
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One field a variable of the same name in capitals.
+
+    Raises:
+        pydantic.ValidationError: a required variable is missing or a value does not fit; its text names the variable.
+    """
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore")
+
+    database_url: SecretStr
+    """`postgresql://user:password@host/name`, or with `?host=/folder/of/the/socket`."""
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+
+    webhook_secret: SecretStr | None = None
+    """Value that Evolution sends in the header `X-Webhook-Secret`."""
+    webhook_jwt_key: SecretStr | None = None
+    """Key of the HS256 bearer token that Evolution makes from its `jwt_key` header setting."""
+    webhook_max_body_bytes: int = Field(10 * 1024 * 1024, gt=0)
+    """Media come as base64 within the body."""
+    database_pool_size: int = Field(10, gt=0)
+
+    evolution_api_url: str = "http://127.0.0.1:8085"
+    evolution_api_key: SecretStr = SecretStr("")
+    replies_per_sender_per_minute: int = Field(20, gt=0)
+    """Beyond it messages are still stored, but not answered: two bots would answer each other for ever."""
+
+    embeddings_url: str = "http://127.0.0.1:8085/v1"
+    embeddings_api_key: SecretStr = SecretStr("unused")
+    embeddings_model: str = "text-embedding-3-small"
+    embeddings_dimensions: int = Field(64, gt=0)
+    mem0_dir: str = "/tmp/mem0"  # noqa: S108 - holds no patient's data
+    """mem0 insists on a writable folder, for its own settings."""
+
+    llm_url: str | None = None
+    """OpenAI-compatible API (ends with /v1) that answers the COMPLEX lane; without it a person is announced."""
+    llm_api_key: SecretStr = SecretStr("unused")
+    llm_model: str = "gpt-4o-mini"
+
+    job_attempts: int = Field(20, gt=0)
+    """Then a job is dead, about two and a half hours after its first failure."""
+    job_backoff_seconds: float = Field(5.0, gt=0)
+    """Wait after the first failure; doubled at each further one, at most 10 minutes."""
+
+    collector_metrics_url: str = "http://127.0.0.1:8889/metrics"
+    collector_health_url: str = "http://127.0.0.1:13133/"
+    demo_catalog: bool = False
+    """Fill an empty catalogue with invented prices, answers and free slots."""
+    log_level: str = "info"
+
+    @model_validator(mode="after")
+    def _fail_closed(self) -> Self:
+        if not self.webhook_secret and not self.webhook_jwt_key:
+            raise ValueError(
+                "set WEBHOOK_SECRET or WEBHOOK_JWT_KEY: without one nobody could tell Evolution from a stranger"
+            )
+        return self
