@@ -64,27 +64,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.cache = Cache(settings.redis_url.get_secret_value())
     app.state.http = httpx.AsyncClient(trust_env=False)
     app.state.pipeline = Pipeline(app.state.pool, app.state.cache, settings.replies_per_sender_per_minute)
-    background = [
-        asyncio.create_task(prepare_schema(app.state.pool, demo_catalog=settings.demo_catalog)),
-        asyncio.create_task(_watch_queue(app.state.pool)),
-    ]
+    background = asyncio.create_task(_prepare_and_watch(app.state.pool, settings))
     gc.collect()
     gc.freeze()  # what was imported stays: walking it at each full collection is most of the latency's tail
     gc.set_threshold(10_000, 50, 50)
+    log.info("the service is ready")
     try:
         yield
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
         await app.state.http.aclose()
         await app.state.cache.close()
         await app.state.pool.close()
         await asyncio.to_thread(app.state.telemetry.shutdown)
 
 
-async def _watch_queue(pool: Pool) -> None:
-    """Measure the mem0 queue; not in the worker: the one that may die must not be the one that reports."""
+async def _prepare_and_watch(pool: Pool, settings: Settings) -> None:
+    """Apply the schema as soon as PostgreSQL answers, then measure the mem0 queue for ever.
+
+    Not in the worker: the one that may die must not be the one that reports.
+    """
+    await prepare_schema(pool, demo_catalog=settings.demo_catalog)
     while True:
         try:
             with suppress_instrumentation():

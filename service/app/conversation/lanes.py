@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import yaml
@@ -29,23 +28,25 @@ class Lane:
 _UNKNOWN = Lane("complex", "", "pt")
 
 
-def classify(text: str) -> Lane:
-    """The lane of a text; COMPLEX where no rule knows it."""
-    with trace_span("lane.classify", {"lane": _UNKNOWN.name}) as span:
-        plain = _plain(text)
-        lane = next((lane for pattern, lane in _rules() if pattern.search(plain)), _UNKNOWN)
-        span.set_attribute("lane", lane.name)
-        return lane
-
-
-@cache
-def _rules() -> list[tuple[re.Pattern[str], Lane]]:
+def _load_rules() -> list[tuple[re.Pattern[str], Lane]]:
     table = yaml.safe_load(Path(__file__).with_name("lanes.yaml").read_text())
     return [
         (re.compile(r"\b(?:" + "|".join(map(re.escape, words)) + ")"), Lane(rule["lane"], rule["topic"], language))
         for rule in table
         for language, words in rule["words"].items()
     ]
+
+
+_RULES = _load_rules()  # at import: compiling takes longer than classifying some hundred messages
+
+
+def classify(text: str) -> Lane:
+    """The lane of a text; COMPLEX where no rule knows it."""
+    with trace_span("lane.classify", {"lane": _UNKNOWN.name}) as span:
+        plain = _plain(text)
+        lane = next((lane for pattern, lane in _RULES if pattern.search(plain)), _UNKNOWN)
+        span.set_attribute("lane", lane.name)
+        return lane
 
 
 def _plain(text: str) -> str:

@@ -69,12 +69,6 @@ _Printable = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=128)]
 _Clean = Annotated[str, BeforeValidator(_without_nul)]
 
 
-class _Envelope(BaseModel):
-    event: Annotated[str, Field(max_length=64)]
-    instance: _Printable
-    data: Any = None
-
-
 class _Key(BaseModel):
     id: _Printable
     remoteJid: _Printable  # noqa: N815 - Evolution's names
@@ -82,11 +76,20 @@ class _Key(BaseModel):
     fromMe: bool = False  # noqa: N815
 
 
-class _Upsert(BaseModel):
+class _Data(BaseModel):
     key: _Key
     pushName: _Clean | None = None  # noqa: N815
     messageType: str = ""  # noqa: N815
     message: dict[str, Any] | None = None
+
+
+class _Event(BaseModel):
+    event: Annotated[str, Field(max_length=64)]
+    instance: _Printable
+
+
+class _Upsert(_Event):
+    data: _Data
 
 
 def parse(body: bytes) -> Message | None:
@@ -98,26 +101,25 @@ def parse(body: bytes) -> Message | None:
         InvalidEvent: no JSON object of Evolution's shape.
     """
     try:
-        envelope = _Envelope.model_validate_json(body)
-        if envelope.event.lower().replace("_", ".") != "messages.upsert":
+        if _Event.model_validate_json(body).event.lower().replace("_", ".") != "messages.upsert":
             return None
-        upsert = _Upsert.model_validate(envelope.data)
-        content = upsert.message or {}
-        jid = _address(upsert.key)
-        if upsert.key.fromMe or jid.endswith(_NOT_A_PATIENT):
-            return None
-        if upsert.messageType in _NOT_ANSWERED or any(kind in content for kind in _NOT_ANSWERED):
-            return None
-        return Message(
-            instance=envelope.instance,
-            message_id=upsert.key.id,
-            patient=_patient(jid),
-            name=_encodable(upsert.pushName or "")[:_MAX_NAME],
-            text=_encodable(_text(content)),
-        )
+        upsert = _Upsert.model_validate_json(body)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         raise InvalidEvent([{"loc": _location(detail["loc"]), "type": detail["type"]} for detail in details]) from None
+    data, content = upsert.data, upsert.data.message or {}
+    jid = _address(data.key)
+    if data.key.fromMe or jid.endswith(_NOT_A_PATIENT):
+        return None
+    if data.messageType in _NOT_ANSWERED or any(kind in content for kind in _NOT_ANSWERED):
+        return None
+    return Message(
+        instance=upsert.instance,
+        message_id=data.key.id,
+        patient=_patient(jid),
+        name=(data.pushName or "")[:_MAX_NAME],
+        text=_text(content),
+    )
 
 
 def _address(key: _Key) -> str:
@@ -142,14 +144,9 @@ def _text(content: dict[str, Any]) -> str:
     return ""
 
 
-def _encodable(text: str) -> str:
-    """Lone surrogates are valid in JSON and in no encoding."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _location(loc: tuple[int | str, ...]) -> str:
     """Field names of our models only: a key of the body is input as well."""
     return ".".join(str(part) for part in loc if str(part) in _FIELDS) or "body"
 
 
-_FIELDS = {*_Envelope.model_fields, *_Upsert.model_fields, *_Key.model_fields}
+_FIELDS = {*_Upsert.model_fields, *_Data.model_fields, *_Key.model_fields}

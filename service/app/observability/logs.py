@@ -41,5 +41,6 @@ def configure_logs(level: str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True
-    for name in ("httpx", "httpcore", "mem0", "openai"):
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # main.py says when the service is ready
+    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "mem0", "openai"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -50,6 +50,17 @@ SCOPE = "app.observability"
 VERSION = "0.1.0"
 METRIC_INTERVAL_MS = 5000
 
+_LIMITS = SpanLimits(  # each given: one that is not is read from the environment
+    max_attributes=128,
+    max_span_attributes=128,
+    max_event_attributes=128,
+    max_link_attributes=128,
+    max_events=128,
+    max_links=128,
+    max_attribute_length=SpanLimits.UNSET,  # the allow-list bounds values
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+
 tracer = trace.get_tracer(SCOPE)  # a proxy until init_tracing() ran, so importing costs nothing and orders nothing
 
 
@@ -107,7 +118,7 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
     tracer_provider = TracerProvider(
         sampler=ALWAYS_ON,
         resource=resource,
-        span_limits=SpanLimits(max_attributes=128, max_events=128, max_links=0, max_span_attribute_length=1024),
+        span_limits=_LIMITS,
         shutdown_on_exit=False,  # uvicorn ends by re-raising the signal: atexit never runs, the lifespan flushes
         meter_provider=metrics_api.NoOpMeterProvider(),
     )

@@ -24,7 +24,7 @@ from app.outbox.reply_job import ReplyJob
 from app.settings import Settings
 from app.storage.database import Connection, Pool, open_pool, prepare_schema
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("app.outbox.worker")  # run as a module, __name__ is __main__
 
 _IDLE_SECONDS = 0.5
 _SIDE_BY_SIDE = {"reply": 4, "memory": 2}  # jobs of a kind at once

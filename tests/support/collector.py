@@ -1,0 +1,116 @@
+"""The real Collector with a real YAML, on free ports of the loopback interface, and what it shows to Prometheus."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.waiting import until
+from tools.programs import ensure
+
+CONFIG = Path(__file__).parents[2] / "otel-collector" / "config.yaml"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@dataclass
+class Collector:
+    """One process. `directory` holds its queue and its log; start again on the same one to keep the queue.
+
+    `changes` are settings laid over the YAML, for instance `exporters::otlp_grpc::sending_queue::queue_size: 9`.
+    """
+
+    directory: Path
+    store: str
+    config: Path = CONFIG
+    interval: str = "100ms"
+    changes: Sequence[str] = ()
+    grpc: str = field(init=False)
+    http: str = field(init=False)
+    derived: str = field(init=False)
+    own: str = field(init=False)
+    health: str = field(init=False)
+
+    def start(self) -> None:
+        """Start it and wait until it takes spans.
+
+        Raises:
+            RuntimeError: the process ended; the message is its log.
+            TimeoutError: it is not ready in time.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.grpc, self.http, self.derived, self.own, self.health = (f"127.0.0.1:{port}" for port in free_ports(5))
+        arguments = [f"--config={self.config}", *(f"--config=yaml:{change}" for change in self.changes)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [ensure("otelcol"), *arguments], env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+        until(self._ready, "the Collector is ready")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it, by default gracefully, and wait for its end."""
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+    def log(self) -> str:
+        """All it has logged in this directory."""
+        return self._log.read_text()
+
+    def exposition(self, accept: str = "text/plain") -> str:
+        """What Prometheus would scrape from the derived port."""
+        return httpx.get(f"http://{self.derived}/metrics", headers={"Accept": accept}).raise_for_status().text
+
+    def families(self) -> dict[str, Metric]:
+        """The derived metrics by the name that the text format gives them."""
+        return {family.name: family for family in text_string_to_metric_families(self.exposition())}
+
+    def own_metrics(self) -> dict[str, float]:
+        """Its own health: each metric's sum over all label sets."""
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(httpx.get(f"http://{self.own}/metrics").raise_for_status().text):
+            for sample in family.samples:
+                totals[sample.name] = totals.get(sample.name, 0) + sample.value
+        return totals
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "otelcol.log"
+
+    def _environment(self) -> Mapping[str, str]:
+        host, port = self.own.split(":")
+        return {
+            "OTLP_GRPC_ENDPOINT": self.grpc,
+            "OTLP_HTTP_ENDPOINT": self.http,
+            "DERIVED_METRICS_ENDPOINT": self.derived,
+            "SELF_METRICS_HOST": host,
+            "SELF_METRICS_PORT": port,
+            "HEALTH_ENDPOINT": self.health,
+            "TRACE_STORE_ENDPOINT": self.store,
+            "QUEUE_DIRECTORY": str(self.directory / "queue"),
+            "DERIVE_INTERVAL": self.interval,
+        }
+
+    def _ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the Collector ended:\n{self.log()}")
+        try:
+            return httpx.get(f"http://{self.health}/").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nothing listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -1,0 +1,79 @@
+"""A trace store in the test's own process: records what reaches it over OTLP gRPC, and can refuse, hang or be away."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+Mode = Literal["take", "refuse", "reject", "hang", "swallow"]
+
+
+class Sink:
+    """The store. `mode` says how it answers.
+
+    take; refuse (UNAVAILABLE: ask again) or reject (INVALID_ARGUMENT: don't); hang, or swallow (take and hang), until the
+    mode changes.
+    """
+
+    def __init__(self) -> None:
+        self.mode: Mode = "take"
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.asked = 0
+        self.port = 0
+        self._release = threading.Event()
+        self._server: Any = None
+
+    @property
+    def endpoint(self) -> str:
+        """host:port, the same before and after it was away."""
+        return f"127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        """Listen: the first time on a free port, then always on the same."""
+        self._release.clear()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=32), options=[("grpc.so_reuseport", 0)])
+        handler = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString)
+        service = "opentelemetry.proto.collector.trace.v1.TraceService"
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def close(self) -> None:
+        """Be away: nothing listens any more."""
+        self._release.set()
+        self._server.stop(grace=0).wait()
+
+    def answer(self, mode: Mode) -> None:
+        """Change how it answers from now on. Calls that hang are then ended as refused."""
+        self.mode = mode
+        self._release.set()
+        if mode in ("hang", "swallow"):
+            self._release.clear()
+
+    def spans(self, *trace_ids: bytes) -> list[Span]:
+        """The spans taken so far, of these traces or all, in the order of their arrival."""
+        return [span for span in self._all() if not trace_ids or span.trace_id in trace_ids]
+
+    def _all(self) -> Iterator[Span]:
+        for request in list(self.requests):
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    yield from scope.spans
+
+    def _export(self, request: ExportTraceServiceRequest, context: Any) -> bytes:
+        self.asked += 1
+        if self.mode == "swallow":
+            self.requests.append(request)
+        if self.mode in ("hang", "swallow"):
+            self._release.wait(timeout=60)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "was hanging")
+        if self.mode == "reject":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "rejects")
+        if self.mode == "refuse":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
+        self.requests.append(request)
+        return ExportTraceServiceResponse().SerializeToString()

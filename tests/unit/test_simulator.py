@@ -1,0 +1,353 @@
+"""The simulator: what it sends is repeatable and true to Evolution, what it reports is what was answered."""
+
+import base64
+import hashlib
+import math
+import re
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from app.conversation.lanes import classify
+from app.conversation.message import InvalidEvent, parse
+from simulator import console, load, settings
+from simulator.__main__ import main
+from simulator.load import send
+from simulator.messages import CLASSIFIED, CORPUS, KINDS, generate
+from simulator.server import create_app
+from tests.support.serving import serving
+
+ROOT = Path(__file__).parents[2]
+SECRET = "an invented secret"
+KEY = "an invented key"
+NOWHERE = "http://127.0.0.1:1"
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
+    program = (
+        "import hashlib; from simulator.messages import generate;"
+        "print(hashlib.sha256(repr(generate(7, 500)).encode()).hexdigest())"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == hashlib.sha256(repr(generate(7, 500)).encode()).hexdigest()
+
+
+def test_a_longer_run_of_a_seed_begins_with_the_shorter_one() -> None:
+    assert generate(7, 300)[:100] == generate(7, 100)
+
+
+def test_seeds_share_no_message() -> None:
+    assert not {one.message_id for one in generate(1, 1000)} & {one.message_id for one in generate(2, 1000)}
+
+
+def test_fifty_deliveries_hold_each_kind_in_its_share() -> None:
+    assert Counter(one.kind for one in generate(3, 500)) == {kind: 10 * share for kind, share in KINDS.items()}
+
+
+def test_three_in_four_classified_messages_take_the_fast_path() -> None:
+    lanes = Counter(one.lane for one in generate(11, 1000) if one.kind in CLASSIFIED)
+    assert lanes == {"faq": 342, "price": 228, "scheduling": 114, "complex": 76}
+
+
+def test_a_duplicate_repeats_an_earlier_delivery_byte_for_byte() -> None:
+    deliveries = generate(5, 500)
+    for position, one in enumerate(deliveries):
+        if one.kind == "duplicate":
+            assert one.body in {earlier.body for earlier in deliveries[:position] if earlier.kind in CLASSIFIED}
+            assert (one.lane, one.status) == ("none", "duplicate")
+
+
+def test_patients_are_invented() -> None:
+    for one in generate(9, 500):
+        assert re.fullmatch(r"5500900\d{6}", one.number)
+        assert set(re.findall(rb"(\d+)@s\.whatsapp\.net", one.body)) <= {one.number.encode(), b"5500900999999"}
+
+
+@pytest.mark.parametrize(
+    ("lane", "text"), [(lane, text) for lane, texts in CORPUS.items() for one in texts.values() for text in one]
+)
+def test_the_service_sorts_each_text_into_its_lane(lane: str, text: str) -> None:
+    assert classify(text).name == lane
+
+
+def test_the_service_reads_each_kind_as_it_is_meant() -> None:
+    for one in generate(13, 200):
+        if one.kind == "malformed":
+            with pytest.raises(InvalidEvent):
+                parse(one.body)
+            continue
+        message = parse(one.body)
+        if one.status == "ignored":
+            assert message is None, one.kind
+        else:
+            assert message is not None
+            assert (message.patient, message.message_id, bool(message.text)) == (one.number, one.message_id, True)
+
+
+# --- what is reported ------------------------------------------------------------------------------------------------
+
+
+class FakeService:
+    """Answers webhooks as the service does, and Prometheus' queries with what it answered."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, str]] = Counter()
+        self.seen: set[bytes] = set()
+        self.unavailable = 0
+        """So many requests are answered with 503 first."""
+        self.others = 0
+        """So many requests of others are counted meanwhile."""
+        self.expected = {one.body: one for one in generate(7, 100) if one.kind != "duplicate"}
+        self.app = FastAPI()
+        self.app.post("/webhooks/evolution")(self.webhook)
+        self.app.post("/webhooks/evolution/{event}")(self.webhook)
+        self.app.get("/api/v1/query")(self.query)
+
+    async def webhook(self, request: Request) -> JSONResponse:
+        self.counted["faq", "success"] += self.others
+        self.others = 0
+        body = await request.body()
+        one = self.expected[body]
+        if request.headers["x-webhook-secret"] != SECRET:
+            return self._count("none", "rejected", 403)
+        if self.unavailable:
+            self.unavailable -= 1
+            return self._count("none", "error", 503)
+        if one.kind in CLASSIFIED and body in self.seen:
+            return self._count("none", "duplicate", 200)
+        self.seen.add(body)
+        return self._count(one.lane, one.status, 422 if one.kind == "malformed" else 200)
+
+    def _count(self, lane: str, status: str, code: int) -> JSONResponse:
+        self.counted[lane, status] += 1
+        return JSONResponse({"status": status, "lane": lane} if code == 200 else {"error": "invented"}, code)
+
+    async def query(self, query: str) -> dict[str, Any]:
+        assert query.startswith("sum by (lane, status) (webhook_request")
+        rows = [
+            {"metric": {"lane": lane, "status": status}, "value": [0, str(number)]}
+            for (lane, status), number in self.counted.items()
+        ]
+        return {"status": "success", "data": {"resultType": "vector", "result": rows}}
+
+
+@pytest.fixture
+def fake() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def url(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(load, "FIRST_DELAY_SECONDS", 0.001)
+    with serving(fake.app) as url:
+        monkeypatch.setenv("SERVICE_URL", url)
+        monkeypatch.setenv("PROMETHEUS_URL", url)
+        monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+        yield url
+
+
+def test_the_report_counts_what_was_answered(fake: FakeService, url: str) -> None:
+    deliveries = generate(7, 100)
+    report = send(deliveries, url, SECRET, rate=1000)
+    assert report.answered == fake.counted == Counter((one.lane, one.status) for one in deliveries)
+    assert (report.finished, report.retries, report.unanswered, len(report.latencies)) == (100, 0, 0, 100)
+
+
+def test_a_503_is_sent_again_and_each_attempt_is_a_request(fake: FakeService, url: str) -> None:
+    fake.unavailable = 12
+    report = send(generate(7, 100), url, SECRET, rate=1000)
+    assert report.answered == fake.counted
+    assert (report.answered["none", "error"], report.answered.total(), report.retries) == (12, 112, 12)
+
+
+def test_a_refusal_is_not_sent_again(fake: FakeService, url: str) -> None:
+    report = send(generate(7, 100), url, "the wrong secret", rate=1000)
+    assert report.answered == fake.counted == Counter({("none", "rejected"): 100})
+
+
+def test_what_is_never_answered_is_given_up_after_ten_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "FIRST_DELAY_SECONDS", 0.0001)
+    report = send(generate(7, 3), NOWHERE, SECRET, rate=1000)
+    assert (report.finished, report.given_up, report.unanswered, report.retries) == (3, 3, 30, 27)
+    assert not report.answered
+    assert math.isnan(report.latency(0.5))
+
+
+def test_an_address_that_is_no_webhook_is_told_apart(url: str) -> None:
+    report = send(generate(7, 1), f"{url}/elsewhere", SECRET, rate=1000)
+    assert report.answered == {("none", "HTTP 404"): 1}
+
+
+def test_latencies_are_nearest_ranks() -> None:
+    report = load.Report()
+    report.latencies.extend(float(number) for number in range(100, 0, -1))
+    assert [report.latency(quantile) for quantile in (0.5, 0.95, 0.99, 1.0)] == [50.0, 95.0, 99.0, 100.0]
+
+
+# --- in the terminal -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("url")
+def test_load_shows_that_sent_equals_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--messages", "100", "--rate", "1000", "--seed", "7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["lane", "status", "sent", "counted", "in", "the", "histogram"]
+    expected = Counter((one.lane, one.status) for one in generate(7, 100))
+    assert [line.split() for line in lines[1:8]] == [
+        [*row, *[str(number)] * 3, "sent", "=", "counted"] for row, number in sorted(expected.items())
+    ]
+    assert re.fullmatch(r"100 messages in [\d.]+ s, seed 7", lines[9])
+    assert re.fullmatch(r"latency P50 [\d.]+ ms   P95 [\d.]+ ms   P99 [\d.]+ ms", lines[10])
+    assert re.fullmatch(r"sent = counted: 100 requests, [\d.]+ s after the last answer\.", lines[11])
+
+
+def test_load_shows_a_difference_and_fails(
+    fake: FakeService, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "VERIFY_SECONDS", 0.0)
+    fake.others = 3
+    assert main(["load", "--messages", "100", "--rate", "1000", "--seed", "7", "--url", url]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    counted = fake.counted["faq", "success"]
+    row = ["faq", "success", str(counted - 3), str(counted), str(counted), "sent", "≠", "counted"]
+    assert row in [line.split() for line in lines]
+    assert [line.split()[-2] for line in lines[1:8]].count("=") == 6
+    assert lines[-2].startswith("sent ≠ counted: 100 sent, 103 and 103 counted")
+
+
+@pytest.mark.usefixtures("url")
+def test_a_quiet_load_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--messages", "10", "--rate", "1000", "--seed", "7", "--quiet", "--no-verify"]) == 0
+    assert capsys.readouterr().out == "10 requests answered; what was counted is not compared.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["load", "--rate", "0"], "simulator load: argument --rate: '0' is not a number above 0 (see --help)\n"),
+        (
+            ["load", "--messages", "-1"],
+            "simulator load: argument --messages: '-1' is not a whole number above 0 (see --help)\n",
+        ),
+        (["load", "--seed", "x"], "simulator load: argument --seed: invalid int value: 'x' (see --help)\n"),
+        ([], "simulator: the following arguments are required: serve|load (see --help)\n"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert (ended.value.code, capsys.readouterr().err) == (2, line)
+
+
+def test_a_service_that_is_not_there_gets_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--url", NOWHERE, "--secret", SECRET]) == 1
+    line = f"simulator: no service at {NOWHERE} (ConnectError): start it with `make up`, or set --url\n"
+    assert capsys.readouterr().err == line
+
+
+def test_settings_come_from_the_environment_then_the_stack_then_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "STACK_ENVIRONMENT", tmp_path / "service.env")
+    monkeypatch.delenv("WEBHOOK_SECRET", raising=False)
+    with pytest.raises(settings.SettingMissingError, match=r"^WEBHOOK_SECRET is not set: start the stack"):
+        settings.setting("WEBHOOK_SECRET")
+    assert settings.setting("WEBHOOK_SECRET", "the default") == "the default"
+    (tmp_path / "service.env").write_text("OTHER=1\nWEBHOOK_SECRET=of=the stack\n")
+    assert settings.setting("WEBHOOK_SECRET", "the default") == "of=the stack"
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    assert settings.setting("WEBHOOK_SECRET") == SECRET
+
+
+# --- what receives ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(KEY))
+    async with httpx.AsyncClient(transport=transport, base_url="http://simulator", headers={"apikey": KEY}) as client:
+        yield client
+
+
+REPLY = {"number": "5500900000001", "text": "Abrimos às 8h."}
+
+
+async def test_a_reply_is_accepted_as_evolution_does(client: httpx.AsyncClient) -> None:
+    response = await client.post("/message/sendText/clinic-demo", json=REPLY)
+    assert response.status_code == 201
+    assert response.json()["key"]["remoteJid"] == "5500900000001@s.whatsapp.net"
+    assert response.json()["status"] == "PENDING"
+    seen = (await client.get("/received")).json()
+    assert seen == {"total": 1, "replies": [{"instance": "clinic-demo", **REPLY}]}
+    assert (await client.delete("/received")).status_code == 204
+    assert (await client.get("/received")).json() == {"total": 0, "replies": []}
+
+
+@pytest.mark.parametrize("headers", [{"apikey": "wrong"}, {"apikey": ""}])
+async def test_replies_need_the_key(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await client.post("/message/sendText/clinic-demo", json=REPLY, headers=headers)).status_code == 401
+    assert (await client.get("/received", headers=headers)).status_code == 401
+    assert (await client.delete("/received", headers=headers)).status_code == 401
+    assert (await client.get("/received")).json()["total"] == 0
+
+
+async def test_a_fault_lasts_until_it_is_ended(client: httpx.AsyncClient) -> None:
+    await client.put("/faults", json={"send_text": {"status": 500}, "chat": {"delay_seconds": 0.01}})
+    assert (await client.post("/message/sendText/clinic-demo", json=REPLY)).status_code == 500
+    faults = await client.put("/faults", json={"send_text": None})
+    assert faults.json() == {"send_text": None, "embeddings": None, "chat": {"status": None, "delay_seconds": 0.01}}
+    assert (await client.post("/message/sendText/clinic-demo", json=REPLY)).status_code == 201
+    assert (await client.get("/received")).json()["total"] == 1
+    assert (await client.get("/health")).json() == {
+        "status": "ok",
+        "answered": {"send_text 500": 1, "send_text 201": 1},
+    }
+
+
+@pytest.mark.parametrize("faults", [{"sendtext": None}, {"chat": {"status": 200}}, {"chat": {"delay_seconds": -1}}])
+async def test_a_fault_that_makes_no_sense_is_refused(client: httpx.AsyncClient, faults: dict[str, Any]) -> None:
+    assert (await client.put("/faults", json=faults)).status_code == 422
+
+
+async def test_embeddings_are_unit_vectors_that_depend_on_the_text_alone(client: httpx.AsyncClient) -> None:
+    texts = ["Quanto custa?", "quanto custa", "What are your opening hours?", ""]
+    answer = (await client.post("/v1/embeddings", json={"input": texts, "model": "any"})).json()
+    vectors = [one["embedding"] for one in answer["data"]]
+    assert [(one["index"], len(one["embedding"])) for one in answer["data"]] == [(0, 64), (1, 64), (2, 64), (3, 64)]
+    assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1.0] * 4)
+    assert vectors[0] == vectors[1] != vectors[2]
+    again = (await client.post("/v1/embeddings", json={"input": texts[2], "model": "any", "dimensions": 64})).json()
+    assert again["data"][0]["embedding"] == vectors[2]
+
+
+async def test_embeddings_come_in_base64_if_asked(client: httpx.AsyncClient) -> None:
+    asked = {"input": "abc", "dimensions": 16}
+    plain = (await client.post("/v1/embeddings", json=asked)).json()["data"][0]["embedding"]
+    packed = (await client.post("/v1/embeddings", json=asked | {"encoding_format": "base64"})).json()
+    assert list(struct.unpack("<16f", base64.b64decode(packed["data"][0]["embedding"]))) == pytest.approx(plain)
+
+
+async def test_the_model_is_polite(client: httpx.AsyncClient) -> None:
+    body = {"model": "any", "messages": [{"role": "user", "content": "My tooth hurts"}]}
+    answer = (await client.post("/v1/chat/completions", json=body)).json()
+    assert answer["choices"][0]["message"]["content"].startswith("Thank you for your message.")
+
+
+def test_no_body_is_repeated_in_the_output_of_a_serving_simulator(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(create_app(KEY)) as url:
+        httpx.post(f"{url}/message/sendText/clinic-demo", json=REPLY, headers={"apikey": KEY})
+        httpx.post(f"{url}/message/sendText/clinic-demo", json=REPLY | {"number": 1}, headers={"apikey": KEY})
+    output = "".join(capfd.readouterr())
+    assert not re.search("5500900|Abrimos", output)
