@@ -1,9 +1,11 @@
 """The real Collector with a real YAML, on free ports of the loopback interface, and what it shows to Prometheus."""
 
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +38,15 @@ class Collector:
     own: str = field(init=False)
     health: str = field(init=False)
 
+    @contextmanager
+    def running(self) -> Iterator["Collector"]:
+        """Started within, stopped after, whatever happens in between."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
     def start(self) -> None:
         """Start it and wait until it takes spans.
 
@@ -53,7 +64,12 @@ class Collector:
         until(self._ready, "the Collector is ready")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it, by default gracefully, and wait for its end."""
+        """End it, by default gracefully, and wait for its end.
+
+        Raises:
+            RuntimeError: it has ended before, by itself or by somebody else; the message is its log.
+        """
+        self._still_runs()
         self.process.send_signal(how)
         self.process.wait(timeout=30)
 
@@ -70,11 +86,12 @@ class Collector:
         return {family.name: family for family in text_string_to_metric_families(self.exposition())}
 
     def own_metrics(self) -> dict[str, float]:
-        """Its own health: each metric's sum over all label sets."""
+        """Its own health: each metric's sum over all label sets, by its very name (the parser would add `_total`)."""
         totals: dict[str, float] = {}
-        for family in text_string_to_metric_families(httpx.get(f"http://{self.own}/metrics").raise_for_status().text):
-            for sample in family.samples:
-                totals[sample.name] = totals.get(sample.name, 0) + sample.value
+        for line in httpx.get(f"http://{self.own}/metrics").raise_for_status().text.splitlines():
+            if not line.startswith("#"):
+                name, value = re.split(r"[{ ]", line, maxsplit=1)[0], line.rsplit(maxsplit=1)[1]
+                totals[name] = totals.get(name, 0) + float(value)
         return totals
 
     @property
@@ -96,12 +113,15 @@ class Collector:
         }
 
     def _ready(self) -> bool:
-        if self.process.poll() is not None:
-            raise RuntimeError(f"the Collector ended:\n{self.log()}")
+        self._still_runs()
         try:
             return httpx.get(f"http://{self.health}/").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    def _still_runs(self) -> None:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the Collector ended with {self.process.returncode}:\n{self.log()}")
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,7 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Mode = Literal["take", "refuse", "reject", "hang", "swallow"]
@@ -15,8 +18,8 @@ Mode = Literal["take", "refuse", "reject", "hang", "swallow"]
 class Sink:
     """The store. `mode` says how it answers.
 
-    take; refuse (UNAVAILABLE: ask again) or reject (INVALID_ARGUMENT: don't); hang, or swallow (take and hang), until the
-    mode changes.
+    take; refuse (UNAVAILABLE: ask again) or reject (INVALID_ARGUMENT: don't); hang, or swallow (take and hang), until
+    the mode changes.
     """
 
     def __init__(self) -> None:
@@ -76,4 +79,4 @@ class Sink:
         if self.mode == "refuse":
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
         self.requests.append(request)
-        return ExportTraceServiceResponse().SerializeToString()
+        return bytes(ExportTraceServiceResponse().SerializeToString())

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from app.observability.tracing import Telemetry, init_tracing
 
+from app.observability.tracing import Telemetry, init_tracing
 from tests.support.otlp_sink import Sink
 
 

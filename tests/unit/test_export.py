@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from app.observability import export
-from app.observability.export import CountingBatchProcessor, LostSpans, Spool
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
+from app.observability import export
+from app.observability.export import CountingBatchProcessor, LostSpans, Spool
 from tests.support.otlp_sink import Sink
 from tests.support.waiting import until
 

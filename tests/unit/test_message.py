@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from app.conversation.lanes import classify
 from app.conversation.message import InvalidEvent, Message, parse
 

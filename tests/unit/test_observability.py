@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import app.observability as observability
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+import app.observability as observability
 from app.observability import add_span_event, init_tracing, trace_span
 from app.observability.contract import contract
 from app.observability.tracing import Telemetry, error_type
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-
 from tests.support.otlp_sink import Sink
 
 Sent = Callable[[], list[Span]]
@@ -102,6 +102,7 @@ def test_every_documented_metric_has_a_helper() -> None:
 
 def _metric_names() -> list[str]:
     import yaml
+
     from app.observability.contract import PATH
 
     return [metric["name"] for metric in yaml.safe_load(PATH.read_text())["metrics"]]

@@ -25,7 +25,8 @@ async def claim(message: Message, cache: Cache, pool: Pool, stack: AsyncExitStac
         if await cache.command(span, _COMPONENT, "GET", _key(message)) is not None:
             span.set_attribute("result", "duplicate")
             return None
-        connection = await stack.enter_async_context(pool.acquire(timeout=ACQUIRE_SECONDS))
+        with trace_span("db.acquire"):  # a saturated pool has no span of asyncpg's
+            connection = await stack.enter_async_context(pool.acquire(timeout=ACQUIRE_SECONDS))
         await stack.enter_async_context(connection.transaction())
         claimed = await connection.fetchval(
             "insert into messages (instance, message_id, patient, text) values ($1, $2, $3, $4)"

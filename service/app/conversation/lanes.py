@@ -31,10 +31,15 @@ _UNKNOWN = Lane("complex", "", "pt")
 def _load_rules() -> list[tuple[re.Pattern[str], Lane]]:
     table = yaml.safe_load(Path(__file__).with_name("lanes.yaml").read_text())
     return [
-        (re.compile(r"\b(?:" + "|".join(map(re.escape, words)) + ")"), Lane(rule["lane"], rule["topic"], language))
+        (_any_of(words), Lane(rule["lane"], rule["topic"], language))
         for rule in table
         for language, words in rule["words"].items()
     ]
+
+
+def _any_of(words: list[str]) -> re.Pattern[str]:
+    endings = (re.escape(word[:-1]) + r"\w*" if word.endswith("*") else re.escape(word) for word in words)
+    return re.compile(rf"\b(?:{'|'.join(endings)})\b")
 
 
 _RULES = _load_rules()  # at import: compiling takes longer than classifying some hundred messages

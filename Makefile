@@ -1,0 +1,84 @@
+# What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
+.DEFAULT_GOAL := help
+.PHONY: help up down restart status logs load trace erase dead replay test lint programs lock bench clean
+
+PYTHON ?= python3
+UV := 0.13.9
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+IN_STACK := $(PY) -m tools.stack run --
+
+# As curl does: a company's own certificates are known to the machine only.
+export UV_SYSTEM_CERTS := 1
+
+N ?= 200
+RATE ?= 20
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(INSTALLED) ## Start everything without Docker; the first time it is built, which takes about ten minutes
+	@$(PY) -m tools.stack up
+
+down: $(INSTALLED) ## Stop everything, so that nothing sent is lost
+	@$(PY) -m tools.stack down
+
+restart: $(INSTALLED) ## Restart one component after an edit: make restart S=otel-collector
+	@$(PY) -m tools.stack restart $(or $(S),$(error which one? make restart S=otel-collector))
+
+status: $(INSTALLED) ## What runs, with CPU time, memory and address
+	@$(PY) -m tools.stack status
+
+logs: $(INSTALLED) ## Logs of all components, or of one: make logs S=worker
+	@$(PY) -m tools.stack logs $(S)
+
+load: $(INSTALLED) ## Send messages, compare with Prometheus: make load N=500 RATE=50 SEED=7
+	@$(IN_STACK) $(PY) -m simulator load --messages $(N) --rate $(RATE) $(if $(SEED),--seed $(SEED))
+
+trace: $(INSTALLED) ## Print a trace, the newest slow one or this one: make trace ID=…
+	@$(IN_STACK) $(PY) -m tools.trace $(ID)
+
+erase: $(INSTALLED) ## Remove a patient's messages, jobs and memories: make erase PATIENT=…
+	@$(IN_STACK) $(PY) -m app.admin erase $(or $(PATIENT),$(error whose? make erase PATIENT=…))
+
+dead: $(INSTALLED) ## Count the jobs that were given up
+	@$(IN_STACK) $(PY) -m app.admin dead
+
+replay: $(INSTALLED) ## Try the jobs that were given up again
+	@$(IN_STACK) $(PY) -m app.admin replay
+
+test: lint programs ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Style and types
+	@$(PY) -m ruff check
+	@$(PY) -m mypy
+
+programs: $(INSTALLED) ## Build the pinned Go programs, once for all clones
+	@$(PY) -m tools.programs
+
+lock: $(INSTALLED) ## Write requirements/*.txt from pyproject.toml; newest versions: make lock UPGRADE=1
+	@$(LOCK) --output-file requirements/service.txt
+	@$(LOCK) --extra memory --output-file requirements/worker.txt
+	@$(LOCK) --extra memory --group embedded --group dev --output-file requirements/dev.txt
+
+LOCK = $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+bench: $(INSTALLED) ## Measure
+	@$(PY) -m bench $(ARGS)
+
+clean: ## Stop everything, delete all data and what was installed here; built programs stay
+	@if [ -e $(INSTALLED) ]; then $(PY) -m tools.stack clean; fi
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+$(INSTALLED): requirements/dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) is too old: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Installing Python packages into $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
+	@touch $@

@@ -1,0 +1,26 @@
+"""The Collector that the tests of one module share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.collector.bench import Bench
+from tests.support.collector import Collector
+from tests.support.otlp_sink import Sink
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Sink]:
+    """A trace store that takes everything until told otherwise."""
+    sink = Sink()
+    sink.open()
+    yield sink
+    sink.close()
+
+
+@pytest.fixture(scope="module")
+def bench(store: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The real Collector with the shipped YAML."""
+    collector = Collector(tmp_path_factory.mktemp("collector"), store.endpoint)
+    with collector.running():
+        yield Bench(collector, store)

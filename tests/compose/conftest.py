@@ -1,0 +1,40 @@
+"""docker-compose.yaml as Compose itself understands it; no engine is needed for that."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.programs import ensure
+
+ROOT = Path(__file__).parents[2]
+
+Model = dict[str, Any]
+Read = Callable[[dict[str, str]], Model]
+
+
+@pytest.fixture(scope="session")
+def read() -> Read:
+    """Reads the file, all profiles included, with these variables set and no others."""
+    program = str(ensure("compose"))
+    base = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+
+    def config(variables: dict[str, str]) -> Model:
+        command = [program, "--env-file", os.devnull, "--profile", "*", "config", "--format", "json"]
+        run = subprocess.run(command, cwd=ROOT, env=base | variables, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (0, "")
+        model: Model = json.loads(run.stdout)
+        return model
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def services(read: Read) -> dict[str, Model]:
+    """What a plain `docker compose up` would start, by name, and the services of profiles."""
+    found: dict[str, Model] = read({})["services"]
+    return found

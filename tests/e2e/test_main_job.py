@@ -1,0 +1,313 @@
+"""WhatsApp message in, answer out; and what was sent is what Prometheus, the summary and the trace store show."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from simulator.load import Report, send
+from simulator.messages import Delivery, generate
+from tests.support.backend import Backend, event, new_id, patient
+from tests.support.waiting import until
+
+OUTAGE_MESSAGES = int(
+    os.environ.get("OUTAGE_MESSAGES", "500")
+)  # 3000 are the 60 s at 50/s that docs/operations.md quotes
+RATE = 50.0
+
+
+class Counts:
+    """What Prometheus counted since this object was made, in raw values."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._before: dict[str, Counter[tuple[str, ...]]] = {}
+
+    def of(self, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
+        """Increments by the values of these labels; nothing that is 0."""
+        query = f"sum by ({','.join(labels)}) ({metric})"
+        now = Counter(
+            {
+                tuple(row["metric"].get(label, "") for label in labels): int(float(row["value"][1]))
+                for row in self.ask(query)
+            }
+        )
+        return now - self._before.setdefault(query, Counter())
+
+    def start(self, metric: str, *labels: str) -> None:
+        """Remember the values of now."""
+        query = f"sum by ({','.join(labels)}) ({metric})"
+        self._before[query] = Counter()
+        self._before[query] = self.of(metric, *labels)
+
+    def ask(self, query: str) -> list[Any]:
+        """The result of an instant query."""
+        url = self._backend.stack.url("prometheus") + "/api/v1/query"
+        answer = self._backend.http.get(url, params={"query": query}).raise_for_status()
+        return list(answer.json()["data"]["result"])
+
+
+REQUESTS = ("lane", "status")
+BY = {
+    "webhook_requests_total": REQUESTS,
+    "webhook_request_duration_seconds_count": REQUESTS,
+    "lane_classification_total": ("lane",),
+    "classification_duration_seconds_count": ("lane",),
+    "duplicate_messages_total": (),
+    "idempotency_check_duration_seconds_count": (),
+    "context_hydration_duration_seconds_count": (),
+    "hydration_queries_total": ("query_type",),
+    "mem0_writes_total": ("status",),
+    "mem0_write_duration_seconds_count": ("status",),
+    "cache_operation_duration_seconds_count": ("operation", "cache_type"),
+    "cache_hits_total": ("cache_type",),
+    "cache_misses_total": ("cache_type",),
+    "database_queries_total": ("operation", "status"),
+    "database_query_duration_seconds_count": ("operation",),
+    "errors_total": ("error_type", "component"),
+}
+
+
+@pytest.fixture
+def counts(backend: Backend) -> Counts:
+    """Counters from here on."""
+    until(lambda: quiet(backend), "the jobs of the test before are done", seconds=60)
+    counts = Counts(backend)
+    for metric, labels in BY.items():
+        counts.start(metric, *labels)
+    return counts
+
+
+def quiet(backend: Backend) -> bool:
+    """Whether all jobs are done, and counted: the queue's gauge has told Prometheus so."""
+    waiting = backend.rows("select count(*) from jobs where state = 'waiting'") == [(0,)]
+    spans = Counts(backend).ask("max(mem0_write_queue_size)")
+    return waiting and [row["value"][1] for row in spans] == ["0"]
+
+
+def deliver(backend: Backend, deliveries: list[Delivery]) -> Report:
+    return send(deliveries, backend.url(), backend.secret, RATE)
+
+
+def same(fetch: Callable[[], object], expected: object, what: str) -> None:
+    """Wait until both are equal; where they never are, show both."""
+    try:
+        until(lambda: fetch() == expected, what, seconds=40, every=0.5)
+    except TimeoutError:
+        assert fetch() == expected
+
+
+def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(backend: Backend, counts: Counts) -> None:
+    summary_before = backend.http.get(backend.url("/metrics/summary")).json()
+    deliveries = generate(seed=7, count=300)
+    report = deliver(backend, deliveries)
+    answered = Counter(report.answered)
+    assert answered == Counter((delivery.lane, delivery.status) for delivery in deliveries)
+
+    for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
+        same(lambda metric=metric: counts.of(metric, *REQUESTS), answered, metric)  # type: ignore[misc]
+    lanes = Counter({(lane,): count for (lane, status), count in answered.items() if status == "success"})
+    handled, duplicates = lanes.total(), answered["none", "duplicate"]
+    patients = len({delivery.number for delivery in deliveries if delivery.status == "success"})
+    texts = handled  # each success of the simulator carries a text, so each makes a memory
+    slots = lanes["scheduling",]
+    bundle_misses, catalog_misses = patients, 1
+    expected: dict[str, dict[tuple[str, ...], int]] = {
+        "lane_classification_total": lanes,
+        "classification_duration_seconds_count": lanes,
+        "duplicate_messages_total": {(): duplicates},
+        "idempotency_check_duration_seconds_count": {(): handled + duplicates},
+        "context_hydration_duration_seconds_count": {(): handled},
+        "hydration_queries_total": {
+            ("history",): handled,
+            ("patient",): bundle_misses,
+            ("memories",): bundle_misses,
+            ("catalog",): catalog_misses,
+            ("slots",): slots,
+        },
+        "cache_operation_duration_seconds_count": {
+            ("get", "bundle"): handled,
+            ("get", "catalog"): handled,
+            ("set", "bundle"): bundle_misses,
+            ("set", "catalog"): catalog_misses,
+        },
+        "cache_hits_total": {("bundle",): handled - bundle_misses, ("catalog",): handled - catalog_misses},
+        "cache_misses_total": {("bundle",): bundle_misses, ("catalog",): catalog_misses},
+        "mem0_writes_total": {("success",): texts},
+        "mem0_write_duration_seconds_count": {("success",): texts},
+        "database_query_duration_seconds_count": {
+            ("begin",): handled,
+            ("commit",): handled,
+            ("insert",): 2 * handled + bundle_misses,  # claim, jobs; patient
+            ("select",): 2 * handled + bundle_misses + catalog_misses + slots,  # history, replies; memories
+        },
+        "errors_total": {},
+    }
+    expected["database_queries_total"] = {
+        (operation, "success"): count
+        for (operation,), count in expected["database_query_duration_seconds_count"].items()
+    }
+    for metric, by_labels in expected.items():
+        wanted = +Counter(by_labels)
+        same(lambda metric=metric: counts.of(metric, *BY[metric]), wanted, metric)  # type: ignore[misc]
+
+    summary = backend.http.get(backend.url("/metrics/summary")).json()
+    grown = {
+        (part, field): summary[part][field] - summary_before[part][field]
+        for part in summary
+        for field in summary[part]
+        if field not in ("hit_rate", "queue_size")
+    }
+    assert grown == {
+        ("requests", "total"): answered.total(),
+        ("cache", "hits"): 2 * handled - bundle_misses - catalog_misses,
+        ("cache", "misses"): bundle_misses + catalog_misses,
+        ("mem0", "writes"): texts,
+        ("errors", "total"): 0,
+        ("duplicates", "total"): duplicates,
+    } | {("lanes", lane): lanes[lane,] for lane in ("faq", "price", "scheduling", "complex")}
+    cache = summary["cache"]
+    assert cache["hit_rate"] == round(100 * cache["hits"] / (cache["hits"] + cache["misses"]), 1)
+    assert summary["mem0"]["queue_size"] == 0
+
+
+def test_memories_can_be_read_back_through_mem0(backend: Backend) -> None:
+    number = patient()
+    for text in ("Sou alérgica a dipirona", "Prefiro consultas de manhã"):
+        backend.post(event(number, text))
+    until(lambda: backend.settled(number), "the memories are written")
+    program = """
+import sys
+from app.outbox.memory_job import _open_mem0
+from app.settings import Settings
+found = _open_mem0(Settings()).search("dipirona alérgica", filters={"user_id": sys.argv[1]}, top_k=1)
+print(found["results"][0]["memory"])
+"""
+    assert backend.python(program, number) == "Sou alérgica a dipirona\n"
+
+
+def stored_trace(backend: Backend, trace_id: str) -> dict[str, str]:
+    """Span names with their parent's, as Jaeger's API gives them."""
+    answer = backend.http.get(f"{backend.stack.url('jaeger')}/api/traces/{trace_id}")
+    if answer.status_code != 200:
+        return {}
+    spans = answer.json()["data"][0]["spans"]
+    names = {span["spanID"]: span["operationName"] for span in spans}
+    parents = {span["spanID"]: next((r["spanID"] for r in span["references"]), "") for span in spans}
+    return {names[span]: names.get(parent, "") for span, parent in parents.items()}
+
+
+def test_a_message_leads_from_its_exemplar_to_its_whole_trace_in_the_store(backend: Backend) -> None:
+    number, message_id = patient(), new_id()
+    backend.post(event(number, "Quero agendar uma cita", message_id))
+    until(lambda: backend.settled(number), "the jobs are done")
+    (traceparent,) = backend.rows("select distinct traceparent from jobs where message_id = %s", message_id)[0]
+    trace_id = traceparent.split("-")[1]
+    expected = {
+        "POST /webhooks/evolution": "",
+        "message.process": "POST /webhooks/evolution",
+        "idempotency.check": "message.process",
+        "context.hydrate": "message.process",
+        "cache.get": "context.hydrate",
+        "lane.classify": "message.process",
+        "idempotency.mark": "message.process",
+        "reply.send": "message.process",
+        "mem0.write": "message.process",
+        "COMMIT;": "message.process",
+    }
+    until(lambda: expected.items() <= stored_trace(backend, trace_id).items(), "the trace is stored")
+
+    def exemplars() -> set[str]:
+        url = backend.stack.url("prometheus") + "/api/v1/query_exemplars"
+        query = {
+            "query": 'webhook_request_duration_seconds_bucket{lane="scheduling"}',
+            "start": "0",
+            "end": "9999999999",
+        }
+        found = backend.http.get(url, params=query).json()["data"]
+        return {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+
+    until(lambda: trace_id in exemplars(), "the exemplar is in Prometheus")
+
+
+@pytest.mark.parametrize("how", ["refused", "hung"])
+def test_an_outage_of_the_collector_costs_no_request_and_no_span(backend: Backend, how: str) -> None:
+    """The Collector loses what it counted when it is killed, so counts are compared from its new start on."""
+    before = Counts(backend)
+    until(lambda: quiet(backend), "the jobs of the test before are done", seconds=60)
+    stack = backend.stack
+    if how == "refused":
+        stack.stop("otel-collector")
+    else:
+        before.start("webhook_requests_total", *REQUESTS)
+        os.kill(stack.pid("otel-collector") or 0, signal.SIGSTOP)
+    deliveries = generate(seed={"refused": 101, "hung": 102}[how], count=OUTAGE_MESSAGES)
+    report = deliver(backend, deliveries)
+    assert report.unanswered == 0
+    assert Counter(report.answered) == Counter((delivery.lane, delivery.status) for delivery in deliveries)
+    if how == "refused":
+        stack.start("otel-collector")
+    else:
+        os.kill(stack.pid("otel-collector") or 0, signal.SIGCONT)
+    same(lambda: exposed(backend) if how == "refused" else before.of("webhook_requests_total", *REQUESTS),
+         Counter(report.answered), "the spans of the outage are counted")  # fmt: skip
+    health = backend.http.get(backend.url("/health")).json()
+    assert set(health["spans_lost"].values()) == {0}
+
+
+def exposed(backend: Backend) -> Counter[tuple[str, ...]]:
+    """webhook_requests_total by lane and status, as the Collector shows it now."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    exposition = backend.http.get(backend.url("/metrics")).text
+    return Counter(
+        {
+            (sample.labels["lane"], sample.labels["status"]): int(sample.value)
+            for family in text_string_to_metric_families(exposition)
+            for sample in family.samples
+            if sample.name == "webhook_requests_total"
+        }
+    )
+
+
+def test_the_service_starts_and_answers_while_the_collector_is_away(backend: Backend) -> None:
+    backend.stack.stop("otel-collector")
+    backend.stack.stop("service")
+    backend.stack.start("service")
+    assert backend.post(event(patient())).json() == {"status": "success", "lane": "price"}
+    backend.stack.start("otel-collector")
+    until(lambda: exposed(backend) == Counter({("price", "success"): 1}), "the span made meanwhile is counted")
+
+
+def test_requests_that_are_no_webhooks_are_not_counted_and_refused_ones_are(backend: Backend, counts: Counts) -> None:
+    url = backend.url("/webhooks/evolution")
+    wrong = {"X-Webhook-Secret": "wrong"}
+    for method, path in (("GET", ""), ("PUT", ""), ("POST", "/"), ("POST", "/a/b")):
+        backend.http.request(method, url + path)
+    backend.http.post(backend.url("/wp-admin.php"))
+    codes = [
+        backend.http.post(url, content=b"{").status_code,
+        backend.http.post(url + "/5511999990000", content=b"{", headers=wrong).status_code,
+        backend.post(b"x" * 11_000_000).status_code,
+        backend.post(b"{").status_code,
+    ]
+    assert codes == [401, 403, 413, 422]
+    for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
+        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 4}), metric)  # type: ignore[misc]
+
+
+def test_several_messages_at_once_from_the_same_thread_of_load_keep_their_traces_apart(backend: Backend) -> None:
+    ids = {new_id(): patient() for _ in range(20)}
+    threads = [Thread(target=backend.post, args=(event(number, message_id=one),)) for one, number in ids.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    parents = backend.rows("select message_id, traceparent from jobs where message_id = any(%s)", list(ids))
+    by_message = {message: {parent for one, parent in parents if one == message} for message in ids}
+    assert all(len(parents) == 1 for parents in by_message.values())
+    assert len({next(iter(parents)).split("-")[1] for parents in by_message.values()}) == 20

@@ -1,0 +1,428 @@
+"""The parts of the native run: how each is started, when it is ready, how it is stopped. All on loopback."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+import yaml
+
+from tools import embedded, programs
+from tools.programs import ROOT, Report
+
+HOST = "127.0.0.1"
+READY_SECONDS = 60.0
+POLL_SECONDS = 0.05
+KILL_SECONDS = 10.0
+LOG_LINES = 15
+_STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
+
+
+class ComponentError(Exception):
+    """A component cannot start, or died; the text says why and holds its last log lines."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every TCP port of a stack. `PROMETHEUS_PORT=9091` in the environment sets the field `prometheus`, and so on."""
+
+    service: int = 8000
+    simulator: int = 8085
+    redis: int = 6379
+    collector_grpc: int = 4317
+    collector_http: int = 4318
+    collector_derived: int = 8889
+    collector_own: int = 8888
+    collector_health: int = 13133
+    jaeger_query: int = 16686
+    jaeger_otlp: int = 14317
+    jaeger_health: int = 13134
+    tempo: int = 3200
+    tempo_otlp: int = 24317
+    tempo_internal: int = 24095
+    prometheus: int = 9090
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The defaults, but for those that the environment sets. Raises ComponentError for one that is no port."""
+        ports = {}
+        for name in (one.name for one in fields(cls)):
+            if text := os.environ.get(variable(name)):
+                if not text.isdecimal() or not 0 < int(text) < 65536:
+                    raise ComponentError(f"{variable(name)}={text} is no port")
+                ports[name] = int(text)
+        return cls(**ports)
+
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that nobody listens on, for a stack beside others."""
+        # Below the range out of which outgoing connections get theirs: one of those could take it before we do.
+        names = [one.name for one in fields(cls)]
+        ports = (port for port in random.sample(range(15_000, 32_768), 1_000) if holder(port) is None)
+        return cls(**dict(zip(names, ports, strict=False)))
+
+
+def variable(port: str) -> str:
+    """The environment variable that sets this port."""
+    return f"{port.upper()}_PORT"
+
+
+def holder(port: int) -> str | None:
+    """Who listens on a loopback port, as far as we may know; None if nobody."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is left of closed connections is no listener
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            pass
+        else:
+            return None
+    try:
+        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+        pid = next((c.pid for c in listening if c.laddr and c.laddr.port == port), None)
+        return f"{psutil.Process(pid).name()} (pid {pid})" if pid else "a process of another user"
+    except psutil.Error:
+        return "a process of another user"
+
+
+def url(name: str, folder: Path, ports: Ports) -> str:
+    """Where a component is reached; empty for the worker, which only goes to others."""
+    if name == "postgres":
+        return embedded.postgres_url(folder)
+    if name == "redis":
+        return f"redis://{HOST}:{ports.redis}/0"
+    if name == "otel-collector":
+        return _url(ports.collector_derived, "/metrics")
+    port = {"jaeger": "jaeger_query"}.get(name, name)
+    return _url(getattr(ports, port)) if hasattr(ports, port) else ""
+
+
+def _nothing() -> None:
+    """Most components need no preparation."""
+
+
+LISTENS: dict[str, tuple[str, ...]] = {
+    "service": ("service",),
+    "simulator": ("simulator",),
+    "otel-collector": ("collector_grpc", "collector_http", "collector_derived", "collector_own", "collector_health"),
+    "jaeger": ("jaeger_query", "jaeger_otlp", "jaeger_health"),
+    "tempo": ("tempo", "tempo_otlp", "tempo_internal"),
+    "prometheus": ("prometheus",),
+    "redis": ("redis",),
+}
+"""The fields of Ports that a component listens on."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One process."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Added to ours."""
+    prepare: Callable[[], None] = _nothing
+    account: str | None = None
+    """Whom it runs as; None: as ourselves."""
+    stop_signal: int = signal.SIGTERM
+    stop_seconds: float = 15.0
+    """Then it is killed."""
+
+
+def log_file(folder: Path, name: str) -> Path:
+    """Where a component's output goes."""
+    return folder / "log" / f"{name}.log"
+
+
+def start(component: Component, folder: Path) -> psutil.Popen:
+    """Start its process, which outlives ours. Raises ComponentError."""
+    log = log_file(folder, component.name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST, "localhost")))
+    environment = os.environ | {"NO_PROXY": no_proxy, "no_proxy": no_proxy} | dict(component.environment)
+    try:
+        component.prepare()
+        with log.open("a", encoding="utf-8") as output:
+            output.write(f"{_STARTED}{component.name} {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            output.flush()
+            return psutil.Popen(
+                component.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C in the terminal is meant for us
+                **{"cwd": ROOT} | embedded.as_account(component.account),
+            )
+    except (OSError, embedded.EmbeddedError) as error:
+        raise ComponentError(f"{component.name} cannot be started: {error}") from error
+
+
+def is_ready(component: Component, process: psutil.Process, folder: Path) -> bool:
+    """Whether it is ready. Raises ComponentError, with its last log lines, if it is dead."""
+    if not is_running(process):
+        raise died(component.name, folder)
+    return component.ready()
+
+
+def wait_ready(component: Component, process: psutil.Process, folder: Path, deadline: float = READY_SECONDS) -> None:
+    """Wait this many seconds at most. Raises ComponentError, with the last log lines, if it dies or is late."""
+    end = time.monotonic() + deadline
+    while not is_ready(component, process, folder):
+        if time.monotonic() > end:
+            raise late(component.name, folder, deadline)
+        time.sleep(POLL_SECONDS)
+
+
+def died(name: str, folder: Path) -> ComponentError:
+    """The error for one that is dead."""
+    return ComponentError(f"{name} died. {_last_lines(folder, name)}")
+
+
+def late(name: str, folder: Path, deadline: float) -> ComponentError:
+    """The error for one that is not ready in time."""
+    return ComponentError(f"{name} was not ready after {deadline:.0f} s. {_last_lines(folder, name)}")
+
+
+def stop(process: psutil.Process, stop_signal: int, seconds: float) -> None:
+    """Tell it to stop, wait, kill it if it does not."""
+    try:
+        process.send_signal(stop_signal)
+    except psutil.NoSuchProcess:
+        return
+    if not _gone([process], seconds):
+        kill(process)
+
+
+def kill(process: psutil.Process) -> None:
+    """Kill it and its children, and wait until they are gone."""
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    _gone(family, KILL_SECONDS)
+
+
+def _gone(processes: list[psutil.Process], seconds: float) -> bool:
+    # Not psutil's wait(): it waits until somebody has collected the exit code, which in a container may be nobody.
+    end = time.monotonic() + seconds
+    while running := any(map(is_running, processes)):
+        if time.monotonic() > end:
+            break
+        time.sleep(POLL_SECONDS)
+    return not running
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it lives; one that ended but was not waited for does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _last_lines(folder: Path, name: str) -> str:
+    log = log_file(folder, name)
+    lines = _this_run(log).strip().splitlines()[-LOG_LINES:]
+    if not lines:
+        return f"Its log is empty: {log}"
+    return f"Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _this_run(log: Path) -> str:
+    text = log.read_text("utf-8", "replace") if log.exists() else ""
+    return text.rpartition(_STARTED)[2].partition("\n")[2]
+
+
+def _answers(url: str, *, accept_any: bool = False) -> bool:
+    try:
+        response = httpx.get(url, timeout=1.0, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return accept_any or response.status_code == 200
+
+
+def _url(port: int, path: str = "") -> str:
+    return f"http://{HOST}:{port}{path}"
+
+
+def postgres(folder: Path, report: Report) -> Component:
+    """PostgreSQL with pgvector, on a Unix socket only."""
+    server = embedded.postgres(folder, report)
+    is_up = [str(server.binaries / "pg_isready"), "--quiet", f"--host={server.sockets}", f"--port={embedded.PORT}"]
+    options = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={server.sockets}")
+    return Component(
+        "postgres",
+        (str(server.binaries / "postgres"), "-D", str(server.data), "-p", str(embedded.PORT), *options),
+        ready=lambda: subprocess.run(is_up, stderr=subprocess.DEVNULL, check=False).returncode == 0,
+        prepare=lambda: embedded.initialise(server),
+        account=server.account,
+        stop_signal=signal.SIGINT,  # SIGTERM waits until the last client has gone
+    )
+
+
+def redis(folder: Path, ports: Ports) -> Component:
+    """Redis; its data survive a stop, and but for the last minute a crash."""
+    data = folder / "redis"
+    options = ("--bind", HOST, "--port", str(ports.redis), "--dir", str(data), "--save", "60 1")
+    return Component(
+        "redis",
+        (str(embedded.redis_server()), *options),
+        ready=lambda: _pong(ports.redis),
+        prepare=lambda: data.mkdir(exist_ok=True),
+    )
+
+
+def _pong(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *arguments)
+
+
+def simulator(ports: Ports, environment: Mapping[str, str]) -> Component:
+    """Evolution's API and an OpenAI-compatible model, both played."""
+    return Component(
+        "simulator",
+        _python("simulator", "serve", "--host", HOST, "--port", str(ports.simulator)),
+        ready=lambda: _answers(_url(ports.simulator, "/health")),
+        environment=environment,
+    )
+
+
+def jaeger(ports: Ports, report: Report) -> Component:
+    """The trace store, unless Tempo is on PATH."""
+    return Component(
+        "jaeger",
+        (str(programs.ensure("jaeger", report)), "--config", str(ROOT / "jaeger" / "config.yaml")),
+        ready=lambda: _answers(_url(ports.jaeger_health, "/status")),
+        environment={
+            "JAEGER_QUERY_ENDPOINT": f"{HOST}:{ports.jaeger_query}",
+            "JAEGER_OTLP_ENDPOINT": f"{HOST}:{ports.jaeger_otlp}",
+            "JAEGER_HEALTH_ENDPOINT": f"{HOST}:{ports.jaeger_health}",
+        },
+    )
+
+
+def tempo(folder: Path, ports: Ports) -> Component:
+    """The trace store, if it is on PATH at the pinned version."""
+    options = ("-config.expand-env=true", f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}")
+    return Component(
+        "tempo",
+        (str(programs.ensure("tempo")), *options),
+        ready=lambda: _answers(_url(ports.tempo, "/ready")),
+        environment={
+            "TEMPO_HOST": HOST,
+            "TEMPO_HTTP_PORT": str(ports.tempo),
+            "TEMPO_OTLP_ENDPOINT": f"{HOST}:{ports.tempo_otlp}",
+            "TEMPO_INTERNAL_PORT": str(ports.tempo_internal),
+            "TEMPO_FOLDER": str(folder / "tempo"),
+        },
+    )
+
+
+def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Component:
+    """The Collector, sending traces to the store: jaeger or tempo."""
+    store_port = ports.tempo_otlp if store == "tempo" else ports.jaeger_otlp
+    return Component(
+        "otel-collector",
+        (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
+        ready=lambda: _answers(_url(ports.collector_health)),
+        environment={
+            "OTLP_GRPC_ENDPOINT": f"{HOST}:{ports.collector_grpc}",
+            "OTLP_HTTP_ENDPOINT": f"{HOST}:{ports.collector_http}",
+            "DERIVED_METRICS_ENDPOINT": f"{HOST}:{ports.collector_derived}",
+            "SELF_METRICS_HOST": HOST,
+            "SELF_METRICS_PORT": str(ports.collector_own),
+            "HEALTH_ENDPOINT": f"{HOST}:{ports.collector_health}",
+            "TRACE_STORE_ENDPOINT": f"{HOST}:{store_port}",
+            "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue"),
+            "GOMEMLIMIT": "400MiB",
+        },
+    )
+
+
+def prometheus(folder: Path, ports: Ports, report: Report) -> Component:
+    """Prometheus, with the repository's configuration but for the addresses."""
+    data = folder / "prometheus"
+    options = (
+        f"--config.file={data / 'prometheus.yml'}",
+        f"--storage.tsdb.path={data / 'data'}",
+        f"--web.listen-address={HOST}:{ports.prometheus}",
+        "--web.enable-lifecycle",
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+    )
+    return Component(
+        "prometheus",
+        (str(programs.ensure("prometheus", report)), *options),
+        ready=lambda: _answers(_url(ports.prometheus, "/-/ready")),
+        prepare=lambda: render_prometheus(ROOT / "prometheus" / "prometheus.yml", data / "prometheus.yml", ports),
+    )
+
+
+def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
+    """Put loopback addresses for the host names of compose, and absolute paths for relative ones.
+
+    Raises ComponentError for a configuration that is no YAML, or a host that only compose has.
+    """
+    addresses = {
+        "otel-collector:8889": f"{HOST}:{ports.collector_derived}",
+        "otel-collector:8888": f"{HOST}:{ports.collector_own}",
+        "prometheus:9090": f"{HOST}:{ports.prometheus}",
+    }
+
+    try:
+        config = yaml.safe_load(source.read_text("utf-8"))
+        for job in config["scrape_configs"]:
+            for group in job["static_configs"]:
+                group["targets"] = [addresses[target] for target in group["targets"]]
+    except yaml.YAMLError as error:
+        raise ComponentError(f"{source} is no YAML: {error}") from error
+    except KeyError as error:
+        raise ComponentError(f"{source}: nothing is known here of {error}; tools/components.py has the list") from error
+    config["rule_files"] = [str(source.parent / pattern) for pattern in config.get("rule_files", ())]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def worker(folder: Path, environment: Mapping[str, str]) -> Component:
+    """Drains the outbox."""
+    log = log_file(folder, "worker")
+    return Component(
+        "worker",
+        _python("app.outbox.worker"),
+        ready=lambda: "the worker is ready" in _this_run(log),  # it has no port
+        environment=environment,
+    )
+
+
+def service(ports: Ports, environment: Mapping[str, str]) -> Component:
+    """The webhook."""
+    # Keep in step: service/Dockerfile.
+    options = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "5")
+    return Component(
+        "service",
+        _python("uvicorn", "app.main:create_app", "--factory", "--host", HOST, "--port", str(ports.service), *options),
+        ready=lambda: _answers(_url(ports.service, "/health"), accept_any=True),  # it serves while others are away
+        environment=environment,
+    )

@@ -1,0 +1,105 @@
+"""What `make up`, `make down` and `make status` show."""
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import psutil
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+DONE = ("ready", "stopped", "built")
+
+
+class _Seconds(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """How long it took, or takes since now."""
+        return Text(f"{task.fields['seconds'] or time.monotonic() - task.fields['since']:6.1f} s")
+
+
+class Display:
+    """A line a component, with what it does and for how long; where nothing can move, a printed line for each news."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description:15}"),
+            _Seconds(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, name: str, state: str) -> None:
+        """Show a component's new state."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=1, state="", since=time.monotonic(), seconds=None)
+        task = self._progress.tasks[self._tasks[name]]
+        seconds = time.monotonic() - task.fields["since"]
+        if state in DONE:
+            self._progress.update(task.id, completed=1, state=state, seconds=seconds)
+            self._print(f"{name}: {state} ({seconds:.1f} s)")
+        else:
+            self._progress.update(task.id, completed=0, state=state, since=time.monotonic(), seconds=None)
+            if state not in ("starting", "stopping"):
+                self._print(f"{name}: {state}")
+
+    def _print(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(text, soft_wrap=True)
+
+
+def print_status(console: Console, rows: Sequence[tuple[str, str, int | None, str]]) -> None:
+    """A table of components by name, state, pid and address."""
+    table = Table("component", "state", box=None, pad_edge=False)
+    for title in ("pid", "CPU time", "memory"):
+        table.add_column(title, justify="right")
+    table.add_column("address", overflow="fold")
+    for name, state, pid, url in rows:
+        if pid is None:
+            table.add_row(name, f"[red]{state}[/]")
+        else:
+            cpu, memory = _use(pid)
+            table.add_row(name, f"[green]{state}[/]", str(pid), f"{cpu:.1f} s", f"{memory / 2**20:.0f} MiB", Text(url))
+    console.print(table)
+
+
+def _use(pid: int) -> tuple[float, int]:
+    """CPU seconds and bytes of memory, children included and what they share counted once."""
+    cpu, memory = 0.0, 0
+    try:
+        process = psutil.Process(pid)
+        for member in (process, *process.children(recursive=True)):
+            times = member.cpu_times()
+            cpu += times.user + times.system
+            memory += member.memory_full_info().uss
+    except psutil.Error:  # ended meanwhile, or another user's
+        pass
+    return cpu, memory
+
+
+def print_addresses(console: Console, url: Callable[[str], str], store: str) -> None:
+    """Where to look, and what to try."""
+    for what, where in (
+        ("health", f"{url('service')}/health"),
+        ("key figures", f"{url('service')}/metrics/summary"),
+        ("derived series, from the Collector", url("otel-collector")),
+        ("derived series, in Prometheus", f"{url('prometheus')}/api/v1/query?query=webhook_requests_total"),
+        (f"traces, in {store.capitalize()}", url(store)),
+    ):
+        console.print(f"  {what:35} {where}", soft_wrap=True)
+    console.print("Try next: make load N=200, make trace, make logs S=worker, make down")

@@ -1,0 +1,418 @@
+"""The whole system as processes on this machine: `python -m tools.stack up|down|restart|status|logs|run|clean`."""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.markup import escape
+
+from tools import components, embedded, programs
+from tools.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
+from tools.display import Display, print_addresses, print_status
+from tools.embedded import EmbeddedError
+from tools.programs import ROOT, ProgramError, locked
+
+STATE = ROOT / ".state"
+STOP_ORDER = ("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "redis", "postgres")
+SENDERS = STOP_ORDER[:3]
+DRAIN_SECONDS = 10.0  # the Collector's flush and Prometheus' scrape, 5 s each: then everything sent has been counted
+SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
+PORTS_FILE = "ports.json"
+FIRST_MESSAGES = 12
+StackError = (ComponentError, EmbeddedError, ProgramError)
+
+Report = Callable[[str, str], None]
+"""Is told a component's name and what it is doing: `starting`, `ready`, `stopped`, or what it waits for."""
+
+
+def _silent(name: str, state: str) -> None:
+    """Nobody is told."""
+
+
+class Stack:
+    """The processes whose state is in a folder. Another Stack with the same folder finds them again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ports: Ports | None = None,
+        environment: Mapping[str, Mapping[str, str]] | None = None,
+        store: str | None = None,
+    ) -> None:
+        """`environment`: what is added to a component's, by its name. `store`: jaeger, tempo, or what can be had."""
+        self.folder = folder.resolve()
+        self.ports = ports or Ports()
+        self.environment = environment or {}
+        self.store = store or ("tempo" if programs.on_path("tempo") else "jaeger")
+        self.names = tuple(name for name in STOP_ORDER if name not in {"jaeger", "tempo"} - {self.store})
+        self._children: dict[str, psutil.Popen] = {}
+
+    def up(self, only: Collection[str] = (), report: Report = _silent) -> None:
+        """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
+
+        Raises:
+            ComponentError, EmbeddedError, ProgramError: a port is taken, a program is missing, a component died.
+        """
+        missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
+        self._require_ports(missing)
+        self._prepare()
+        parts = [self._component(name, report) for name in missing]
+        try:
+            self._start_all(parts, report)
+        except BaseException:
+            for name in missing:
+                self.stop(name)
+            raise
+
+    def down(self, drain_seconds: float = DRAIN_SECONDS, report: Report = _silent) -> None:
+        """Stop everything; between the senders and the Collector wait until their last counts are in Prometheus."""
+        running = [name for name in STOP_ORDER if self.pid(name)]
+        counting = {"otel-collector", "prometheus"} <= set(running) and not set(SENDERS).isdisjoint(running)
+        for name in running:
+            if counting and name not in SENDERS:
+                report(name, f"waiting {drain_seconds:.0f} s for the last counts")
+                time.sleep(drain_seconds)
+                counting = False
+            report(name, "stopping")
+            self.stop(name)
+            report(name, "stopped")
+
+    def start(self, name: str, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
+        """Start one component, with this added to its environment, and wait until it is ready. Raises as `up`."""
+        self._require_ports([name])
+        self._prepare()
+        part = self._component(name, environment=environment)
+        process = self._start(part)
+        if wait:
+            components.wait_ready(part, process, self.folder)
+
+    def stop(self, name: str) -> None:
+        """Tell one component to stop, and wait until it has; nothing if it does not run."""
+        if (process := self._process(name)) is not None:
+            record = self._record(name)
+            components.stop(process, record["stop_signal"], record["stop_seconds"])
+        self._forget(name)
+
+    def kill(self, name: str) -> None:
+        """End one component as a crash would."""
+        if (process := self._process(name)) is not None:
+            components.kill(process)
+        self._forget(name)
+
+    def remove(self) -> None:
+        """Stop everything without waiting for counts, and delete all its data, the database's too."""
+        self.down(drain_seconds=0)
+        embedded.remove(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pid(self, name: str) -> int | None:
+        """Of a component that runs."""
+        process = self._process(name)
+        return process.pid if process else None
+
+    def state(self, name: str) -> str:
+        """`running`, `died` (started, and ended by itself) or `not running`."""
+        if self.pid(name) is not None:
+            return "running"
+        return "died" if self._record(name) else "not running"
+
+    def log(self, name: str) -> Path:
+        """The file with a component's output."""
+        return components.log_file(self.folder, name)
+
+    def url(self, name: str) -> str:
+        """Where a component is reached; empty for the worker."""
+        return components.url(name, self.folder, self.ports)
+
+    def service_environment(self) -> dict[str, str]:
+        """What the service, the worker and the tools are told of the stack."""
+        return {
+            **self._secrets(),
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "service"), str(ROOT))),
+            "DATABASE_URL": self.url("postgres"),
+            "REDIS_URL": self.url("redis"),
+            "EVOLUTION_API_URL": self.url("simulator"),
+            "EMBEDDINGS_URL": f"{self.url('simulator')}/v1",
+            "MEM0_DIR": str(self.folder / "mem0"),
+            "DEMO_CATALOG": "true",
+            "LOG_LEVEL": "info",  # the worker says in its log that it is ready
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{self.ports.collector_grpc}",
+            "COLLECTOR_METRICS_URL": self.url("otel-collector"),
+            "COLLECTOR_HEALTH_URL": f"http://{HOST}:{self.ports.collector_health}/",
+            "SERVICE_URL": self.url("service"),
+            "PROMETHEUS_URL": self.url("prometheus"),
+            f"{self.store.upper()}_URL": self.url(self.store),
+        }
+
+    def make_folder(self) -> None:
+        """Make the state folder, if it is not there."""
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            self.folder.chmod(0o711)  # PostgreSQL's user may have to pass; what is secret has its own mode
+
+    def _prepare(self) -> None:
+        text = "".join(f"{name}={value}\n" for name, value in self.service_environment().items())
+        _write_private(self.folder / "service.env", text)
+
+    def _secrets(self) -> dict[str, str]:
+        self.make_folder()
+        file = self.folder / "secrets.json"
+        if not file.exists():
+            made = {name: secrets.token_urlsafe(24) for name in ("WEBHOOK_SECRET", "EVOLUTION_API_KEY")}
+            _write_private(file, json.dumps(made))
+        return dict(json.loads(file.read_text("utf-8")))
+
+    def _component(
+        self, name: str, report: Report = _silent, environment: Mapping[str, str] | None = None
+    ) -> Component:
+        say = partial(report, name)
+        common = self.service_environment()
+        make: dict[str, Callable[[], Component]] = {
+            "postgres": lambda: components.postgres(self.folder, say),
+            "redis": lambda: components.redis(self.folder, self.ports),
+            "simulator": lambda: components.simulator(self.ports, common),
+            "jaeger": lambda: components.jaeger(self.ports, say),
+            "tempo": lambda: components.tempo(self.folder, self.ports),
+            "otel-collector": lambda: components.otel_collector(self.folder, self.ports, self.store, say),
+            "prometheus": lambda: components.prometheus(self.folder, self.ports, say),
+            "worker": lambda: components.worker(self.folder, common),
+            "service": lambda: components.service(self.ports, common),
+        }
+        added = {**self.environment.get(name, {}), **(environment or {})}
+        part = make[name]()
+        return replace(part, environment={**part.environment, **added})
+
+    def _require_ports(self, names: Collection[str]) -> None:
+        taken = []
+        for name in names:
+            for port in LISTENS.get(name, ()):
+                number = getattr(self.ports, port)
+                if (who := components.holder(number)) is not None:
+                    taken.append(
+                        f"port {number}, which {name} needs, is taken by {who}: "
+                        f"stop it, or choose another port: {components.variable(port)}={number + 1000} make up"
+                    )
+        if taken:
+            raise ComponentError("\n".join(taken))
+
+    def _start_all(self, parts: list[Component], report: Report) -> None:
+        starting = []
+        for part in parts:
+            report(part.name, "starting")
+            starting.append((part, self._start(part), time.monotonic() + READY_SECONDS))
+        while starting:
+            for one in list(starting):
+                part, process, deadline = one
+                if components.is_ready(part, process, self.folder):
+                    report(part.name, "ready")
+                    starting.remove(one)
+                elif time.monotonic() > deadline:
+                    raise components.late(part.name, self.folder, READY_SECONDS)
+            time.sleep(components.POLL_SECONDS)
+        for part in parts:  # one may have died since it was ready
+            if self.pid(part.name) is None:
+                raise components.died(part.name, self.folder)
+
+    def _start(self, part: Component) -> psutil.Popen:
+        self._forget(part.name)  # one that died
+        process = components.start(part, self.folder)
+        self._children[part.name] = process
+        record = {
+            "pid": process.pid,
+            "started": _started(process),
+            "stop_signal": int(part.stop_signal),
+            "stop_seconds": part.stop_seconds,
+        }
+        file = self._record_file(part.name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(record), "utf-8")
+        return process
+
+    def _process(self, name: str) -> psutil.Process | None:
+        if child := self._children.get(name):  # ours until we wait for it: its pid can't go to another
+            return child if components.is_running(child) else None
+        record = self._record(name)
+        if not record:
+            return None
+        try:
+            process = psutil.Process(record["pid"])
+            same = abs(_started(process) - record["started"]) < SAME_START_SECONDS  # else its pid went to another
+        except psutil.NoSuchProcess:
+            return None
+        return process if same and components.is_running(process) else None
+
+    def _record_file(self, name: str) -> Path:
+        return self.folder / "run" / f"{name}.json"
+
+    def _record(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._record_file(name).read_text("utf-8")))
+        except FileNotFoundError:
+            return {}
+
+    def _forget(self, name: str) -> None:
+        self._record_file(name).unlink(missing_ok=True)
+        if child := self._children.pop(name, None):
+            child.wait(components.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
+
+
+def _started(process: psutil.Process) -> float:
+    # Counted from the boot: a clock that was set would change the time of day at which it started.
+    return float(process.create_time() - psutil.boot_time())
+
+
+def _write_private(file: Path, text: str) -> None:
+    """For us alone from the first byte on."""
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as output:
+        output.write(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: what is half up is taken down
+    try:
+        return int(options.run(_this_clone(), console, options))
+    except StackError as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("[yellow]Interrupted.[/]")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.stack", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[Stack, Console, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__.strip("_"), help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    command(_up, "start everything, send a few messages")
+    command(_down, "stop everything, so that nothing sent is lost")
+    command(_restart, "restart one component, for example after an edit of its configuration").add_argument("name")
+    command(_status, "what runs, and what it uses")
+    command(_logs, "what the components say").add_argument("name", nargs="?")
+    command(_run, "run a command with the stack's environment").add_argument("words", nargs=argparse.REMAINDER)
+    command(_clean, "stop everything and delete its data")
+    return parser
+
+
+def _this_clone() -> Stack:
+    """The clone's stack, with the ports on which it runs, else those that the environment names."""
+    stack = Stack(STATE, Ports.from_environment())
+    file = STATE / PORTS_FILE
+    if file.exists() and any(map(stack.pid, stack.names)):
+        stack.ports = Ports(**json.loads(file.read_text("utf-8")))
+    return stack
+
+
+def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    began = time.monotonic()
+    stack.make_folder()
+    with locked(stack.folder / "lock", lambda text: console.print(f"make up: {text}")):
+        if all(map(stack.pid, stack.names)):
+            console.print("Everything is running already.")
+            print_addresses(console, stack.url, stack.store)
+            return 0
+        (stack.folder / PORTS_FILE).write_text(json.dumps(asdict(stack.ports)), "utf-8")
+        with Display(console) as display:
+            stack.up(report=display.report)
+        console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
+    proved = _send_first_messages(stack, console)
+    console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
+    print_addresses(console, stack.url, stack.store)
+    return 0 if proved else 1
+
+
+def _send_first_messages(stack: Stack, console: Console) -> bool:
+    """Send some and wait until Prometheus shows them, so that nobody looks at an empty screen."""
+    environment = os.environ | stack.service_environment()
+    with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus has counted them"):
+        load = subprocess.run(
+            (sys.executable, "-m", "simulator", "load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet"),
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    console.print(escape((load.stdout + load.stderr).strip()), soft_wrap=True)
+    return load.returncode == 0
+
+
+def _down(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    if not any(map(stack.pid, STOP_ORDER)):
+        console.print("Nothing is running.")
+        return 0
+    with Display(console) as display:
+        stack.down(report=display.report)
+    return 0
+
+
+def _restart(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    _known(options.name, stack)
+    with Display(console) as display:
+        display.report(options.name, "stopping")
+        stack.stop(options.name)
+        display.report(options.name, "starting")
+        stack.start(options.name)
+        display.report(options.name, "ready")
+    return 0
+
+
+def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    print_status(console, [(name, stack.state(name), stack.pid(name), stack.url(name)) for name in stack.names])
+    return 0
+
+
+def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    if options.name:
+        _known(options.name, stack)
+    files = [stack.log(name) for name in ([options.name] if options.name else stack.names)]
+    there = [str(file) for file in files if file.exists()]
+    if not there:
+        console.print("There are no logs yet: make up")
+        return 1
+    lines = "100" if options.name else "10"
+    follow = ["-F"] if console.is_terminal else []
+    return subprocess.run(("tail", "-n", lines, *follow, *there), check=False).returncode  # noqa: S607 - everywhere
+
+
+def _run(stack: Stack, _: Console, options: argparse.Namespace) -> int:
+    if not any(map(stack.pid, stack.names)):
+        raise ComponentError("nothing is running: make up")
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    return subprocess.run(words, env=os.environ | stack.service_environment(), check=False).returncode
+
+
+def _clean(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    stack.remove()
+    console.print(f"Deleted all data in {stack.folder}. Built programs stay, for all clones: {programs.cache_folder()}")
+    return 0
+
+
+def _known(name: str, stack: Stack) -> None:
+    if name not in stack.names:
+        raise ComponentError(f"{name} is no component; there are {', '.join(stack.names)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
