@@ -159,7 +159,7 @@ async def set_faults(faults: Faults, state: AnyCaller) -> Faults:
 
 @router.get("/health")
 async def health(state: AnyCaller) -> dict[str, Any]:
-    """Alive; the requests so far by endpoint, those still unanswered included, and the answers by endpoint and status."""
+    """Alive; the requests so far by endpoint, answered or not yet, and the answers by endpoint and status."""
     return {"status": "ok", "asked": state.asked, "answered": state.answered}
 
 

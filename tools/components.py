@@ -1,4 +1,7 @@
-"""The parts of the native run: how each is started, when it is ready, how it is stopped. All on loopback."""
+"""The parts of the native run: how each is started, when it is ready, how it is stopped. All on loopback.
+
+Keep in step: docker-compose.yaml starts the same programs with the same flags and variables.
+"""
 
 import contextlib
 import os
@@ -275,15 +278,13 @@ def postgres(folder: Path, report: Report) -> Component:
     )
 
 
-def redis(folder: Path, ports: Ports) -> Component:
-    """Redis; its data survive a stop, and but for the last minute a crash."""
-    data = folder / "redis"
-    options = ("--bind", HOST, "--port", str(ports.redis), "--dir", str(data), "--save", "60 1")
+def redis(ports: Ports) -> Component:
+    """Redis, a cache: nothing of it is kept."""
+    options = ("--bind", HOST, "--port", str(ports.redis), "--save", "", "--maxmemory", "64mb")
     return Component(
         "redis",
-        (str(embedded.redis_server()), *options),
+        (str(embedded.redis_server()), *options, "--maxmemory-policy", "allkeys-lru"),
         ready=lambda: _pong(ports.redis),
-        prepare=lambda: data.mkdir(exist_ok=True),
     )
 
 
@@ -358,6 +359,7 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
             "TRACE_STORE_ENDPOINT": f"{HOST}:{store_port}",
             "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue"),
             "GOMEMLIMIT": "400MiB",
+            "GOGC": "400",  # memory for CPU: a fifth less of it
         },
     )
 
@@ -418,7 +420,6 @@ def worker(folder: Path, environment: Mapping[str, str]) -> Component:
 
 def service(ports: Ports, environment: Mapping[str, str]) -> Component:
     """The webhook."""
-    # Keep in step: service/Dockerfile.
     options = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "5")
     return Component(
         "service",

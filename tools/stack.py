@@ -30,7 +30,7 @@ STOP_ORDER = ("service", "worker", "simulator", "otel-collector", "jaeger", "tem
 SENDERS = STOP_ORDER[:3]
 DRAIN_SECONDS = 10.0  # the Collector's flush and Prometheus' scrape, 5 s each: then everything sent has been counted
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
-PORTS_FILE = "ports.json"
+CHOICES_FILE = "choices.json"
 FIRST_MESSAGES = 12
 StackError = (ComponentError, EmbeddedError, ProgramError)
 
@@ -182,7 +182,7 @@ class Stack:
         common = self.service_environment()
         make: dict[str, Callable[[], Component]] = {
             "postgres": lambda: components.postgres(self.folder, say),
-            "redis": lambda: components.redis(self.folder, self.ports),
+            "redis": lambda: components.redis(self.ports),
             "simulator": lambda: components.simulator(self.ports, common),
             "jaeger": lambda: components.jaeger(self.ports, say),
             "tempo": lambda: components.tempo(self.folder, self.ports),
@@ -316,12 +316,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _this_clone() -> Stack:
-    """The clone's stack, with the ports on which it runs, else those that the environment names."""
-    stack = Stack(STATE, Ports.from_environment())
-    file = STATE / PORTS_FILE
-    if file.exists() and any(map(stack.pid, stack.names)):
-        stack.ports = Ports(**json.loads(file.read_text("utf-8")))
-    return stack
+    """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
+    try:
+        choices = json.loads((STATE / CHOICES_FILE).read_text("utf-8"))
+        stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"])
+        if any(map(stack.pid, stack.names)):
+            return stack
+    except FileNotFoundError:
+        pass
+    return Stack(STATE, Ports.from_environment())
 
 
 def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
@@ -332,7 +335,8 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
             console.print("Everything is running already.")
             print_addresses(console, stack.url, stack.store)
             return 0
-        (stack.folder / PORTS_FILE).write_text(json.dumps(asdict(stack.ports)), "utf-8")
+        choices = {"ports": asdict(stack.ports), "store": stack.store}
+        (stack.folder / CHOICES_FILE).write_text(json.dumps(choices), "utf-8")
         with Display(console) as display:
             stack.up(report=display.report)
         console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")

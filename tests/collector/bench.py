@@ -48,7 +48,7 @@ class Bench:
     def samples(self) -> Samples:
         """The exposition. Whatever a test sends, only what is documented may be in it."""
         samples: Samples = {}
-        for family in self.collector.families().values():
+        for family in self.collector.families():
             for sample in family.samples:
                 assert_documented(sample.name, sample.labels)
                 samples[sample.name, frozenset(sample.labels.items())] = sample.value

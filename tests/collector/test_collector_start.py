@@ -63,5 +63,5 @@ def test_too_many_series_show_as_overflow_and_totals_stay_right(store: Sink, tmp
     with Collector(tmp_path, store.endpoint, changes=[limit]).running() as collector:
         send(collector.grpc, traces(own([Seen("lane.classify", {"lane": lane}) for lane in lanes])))
         [overflow] = until(lambda: OVERFLOW.findall(collector.exposition()), "the overflow is shown")
-        counted = [sample.value for sample in collector.families()["lane_classification"].samples]
-        assert sum(counted) + float(overflow) == len(lanes)
+        [lanes_counted] = [family for family in collector.families() if family.name == "lane_classification"]
+        assert sum(sample.value for sample in lanes_counted.samples) + float(overflow) == len(lanes)

@@ -65,7 +65,7 @@ def test_each_process_has_its_own_series(bench: Bench) -> None:
 
 def types_and_help(bench: Bench) -> set[tuple[str, str]]:
     """As the exposition says."""
-    return {(family.type, family.documentation) for family in bench.collector.families().values()}
+    return {(family.type, family.documentation) for family in bench.collector.families()}
 
 
 def test_every_reason_of_the_contract_passes_and_no_other(bench: Bench) -> None:

@@ -81,9 +81,9 @@ class Collector:
         """What Prometheus would scrape from the derived port."""
         return httpx.get(f"http://{self.derived}/metrics", headers={"Accept": accept}).raise_for_status().text
 
-    def families(self) -> dict[str, Metric]:
-        """The derived metrics by the name that the text format gives them."""
-        return {family.name: family for family in text_string_to_metric_families(self.exposition())}
+    def families(self) -> list[Metric]:
+        """The derived metrics; a counter's name is without `_total` here, so a gauge may have the same."""
+        return list(text_string_to_metric_families(self.exposition()))
 
     def own_metrics(self) -> dict[str, float]:
         """Its own health: each metric's sum over all label sets, by its very name (the parser would add `_total`)."""

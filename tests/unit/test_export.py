@@ -1,4 +1,4 @@
-"""The way out of the process: nothing lost and nothing doubled while the Collector is away, and what is lost is counted."""
+"""The way out of the process: nothing lost or doubled while the Collector is away, and what is lost is counted."""
 
 import subprocess
 import sys
@@ -95,7 +95,7 @@ def test_a_collector_that_takes_but_never_answers_puts_one_batch_in_doubt_not_on
 
 
 def test_a_rejected_batch_is_counted_and_takes_no_other_with_it(
-    collector: Sink, spool: Spool, tracer: Tracer, lost: LostSpans
+    collector: Sink, tracer: Tracer, lost: LostSpans
 ) -> None:
     collector.answer("reject")
     make(tracer, 64)

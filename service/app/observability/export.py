@@ -110,6 +110,7 @@ class Spool(SpanExporter):
         self._taken = 0
         self._changed = threading.Condition()
         self._deadline: float | None = None  # set once by shutdown()
+        self._away = False  # an outage is going on, and has been logged
         self._thread = threading.Thread(target=self._send_all, name="otlp-spool", daemon=True)
         self._thread.start()
 
@@ -173,11 +174,13 @@ class Spool(SpanExporter):
         while self._in_time():
             try:
                 self._accepted(self._call(body, timeout=self._time_left(_SEND_SECONDS), metadata=self._metadata))
+                self._is_away(False)
                 return True
             except grpc.RpcError as error:
                 code = error.code()
             except ValueError:  # the channel was closed under us
                 return False
+            self._is_away(code in _REPEATED or code is grpc.StatusCode.DEADLINE_EXCEEDED)
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # Taken or not, nobody knows. Repeating at once would count the batch anew at each try of a long hang,
                 # so wait until an empty request is answered: at most one batch an outage is in doubt.
@@ -192,6 +195,13 @@ class Spool(SpanExporter):
 
     def _accepted(self, response: bytes) -> None:
         self._lost.add("refused", ExportTraceServiceResponse.FromString(response).partial_success.rejected_spans)
+
+    def _is_away(self, away: bool) -> None:
+        if away and not self._away:
+            log.warning("the Collector takes no spans, keeping them")
+        elif self._away and not away:
+            log.info("the Collector takes spans again")
+        self._away = away
 
     def _wait_for_answer(self) -> None:
         attempt = 0

@@ -42,5 +42,6 @@ def configure_logs(level: str) -> None:
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # main.py says when the service is ready
-    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "mem0", "openai"):
+    # The first four and the next two log what is sent; of the last, app.observability.export tells the same once.
+    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "mem0", "openai", "opentelemetry.exporter"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
