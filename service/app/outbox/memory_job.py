@@ -43,6 +43,10 @@ class MemoryJob:
             infer=False,  # the message itself; no model is asked what to remember
         )
 
+    def close(self) -> None:
+        """Close mem0's own connections; else its threads are waited for at the process's end."""
+        self._memory.vector_store.connection_pool.close()
+
 
 def _open_mem0(settings: Settings) -> Any:
     """mem0 on our PostgreSQL, with its calls home switched off, which must happen before the import."""

@@ -98,11 +98,13 @@ async def run() -> None:
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
             await prepare_schema(pool, demo_catalog=settings.demo_catalog)
-            kinds: list[JobKind] = [ReplyJob(settings, client), MemoryJob(settings, pool)]
+            memory = MemoryJob(settings, pool)
+            kinds: list[JobKind] = [ReplyJob(settings, client), memory]
             gc.collect()
             gc.freeze()  # mem0's imports would be walked at each full collection
             log.info("the worker is ready")
             await asyncio.gather(*(worker.drain(kind) for kind in kinds for _ in range(_SIDE_BY_SIDE[kind.kind])))
+            memory.close()
     finally:
         await pool.close()
         await asyncio.to_thread(telemetry.shutdown)
