@@ -68,7 +68,7 @@ class Stack:
             ComponentError, EmbeddedError, ProgramError: a port is taken, a program is missing, a component died.
         """
         missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
-        self._require_ports(missing)
+        self._make_way(missing)
         self._prepare()
         parts = [self._component(name, report) for name in missing]
         try:
@@ -92,8 +92,13 @@ class Stack:
             report(name, "stopped")
 
     def start(self, name: str, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
-        """Start one component, with this added to its environment, and wait until it is ready. Raises as `up`."""
-        self._require_ports([name])
+        """Start one component if it does not run, with this added to its environment; wait until it is ready.
+
+        Raises as `up`.
+        """
+        if self.pid(name) is not None:
+            return
+        self._make_way([name])
         self._prepare()
         part = self._component(name, environment=environment)
         process = self._start(part)
@@ -196,9 +201,10 @@ class Stack:
         part = make[name]()
         return replace(part, environment={**part.environment, **added})
 
-    def _require_ports(self, names: Collection[str]) -> None:
+    def _make_way(self, names: Collection[str]) -> None:
         taken = []
         for name in names:
+            self._forget(name)  # one that died: its port is free once it has been waited for
             for port in LISTENS.get(name, ()):
                 number = getattr(self.ports, port)
                 if (who := components.holder(number)) is not None:
@@ -228,7 +234,6 @@ class Stack:
                 raise components.died(part.name, self.folder)
 
     def _start(self, part: Component) -> psutil.Popen:
-        self._forget(part.name)  # one that died
         process = components.start(part, self.folder)
         self._children[part.name] = process
         record = {

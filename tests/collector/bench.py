@@ -65,6 +65,7 @@ class Bench:
 
     def stored_resource(self, trace_id: bytes) -> ResourceSpans:
         """The stored resource with the spans of a trace, all of it."""
+        self.stored(trace_id)
         matching: list[ResourceSpans] = [
             resource
             for request in self.store.requests

@@ -263,7 +263,7 @@ def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_
     assert before["collector-guard"] == {"otel-collector", "prometheus"}
     assert {"tempo", "jaeger"} <= before["otel-collector"]
     flush = re.search(r"metrics_flush_interval: \$\{env:DERIVE_INTERVAL:-(\d+)s\}", COLLECTOR)
-    scrape = next(job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "derived-metrics")
+    scrape = next(job for job in PROMETHEUS["scrape_configs"] if job["job_name"] == "otel-collector-derived")
     waits = re.search(r"trap 'sleep (\d+)", shlex.join(services["collector-guard"]["command"]).replace("'\"'\"'", "'"))
     assert flush
     assert waits

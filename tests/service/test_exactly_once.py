@@ -18,9 +18,7 @@ def redis_is(backend: Backend, state: str) -> None:
     if state == "down":
         backend.stack.kill("redis")
     if state == "flushed":
-        import redis
-
-        redis.Redis.from_url(backend.stack.url("redis")).flushall()
+        backend.flush_redis()
 
 
 def settled_once(backend: Backend, number: str) -> None:

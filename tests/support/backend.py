@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import redis
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from psycopg.rows import tuple_row
 
@@ -56,6 +57,11 @@ class Backend:
         with psycopg.connect(self.stack.url("postgres"), autocommit=True, row_factory=tuple_row) as connection:
             cursor = connection.execute(statement.encode(), arguments)
             return cursor.fetchall() if cursor.description else []
+
+    def flush_redis(self) -> None:
+        """Let Redis forget everything."""
+        with redis.Redis.from_url(self.stack.url("redis")) as client:
+            client.flushall()
 
     def replies(self, number: str) -> list[str]:
         """The texts that Evolution accepted for a number."""

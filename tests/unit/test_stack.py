@@ -206,7 +206,7 @@ def test_prometheus_runs_on_the_repositorys_file_with_loopback_addresses(tmp_pat
     rendered = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in rendered["scrape_configs"]}
     assert targets == {
-        "derived-metrics": [f"127.0.0.1:{ports.collector_derived}"],
+        "otel-collector-derived": [f"127.0.0.1:{ports.collector_derived}"],
         "otel-collector": [f"127.0.0.1:{ports.collector_own}"],
         "prometheus": [f"127.0.0.1:{ports.prometheus}"],
     }

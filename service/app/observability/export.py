@@ -34,7 +34,7 @@ BATCH_DELAY_MS = 100
 BUFFER_BYTES = 64 * 1024 * 1024  # about 500 000 encoded spans: an outage of minutes at 50 messages a second
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_SEND_SECONDS = 5.0
+_SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds once it goes on, and counts it
 _PROBE_SECONDS = 2.0
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
 _LOG_EVERY_SECONDS = 60.0
@@ -183,7 +183,8 @@ class Spool(SpanExporter):
             self._is_away(code in _REPEATED or code is grpc.StatusCode.DEADLINE_EXCEEDED)
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # Taken or not, nobody knows. Repeating at once would count the batch anew at each try of a long hang,
-                # so wait until an empty request is answered: at most one batch an outage is in doubt.
+                # so wait until an empty request is answered: at most one batch an outage is in doubt, and none of a
+                # hang that is shorter than the deadline.
                 self._wait_for_answer()
             elif code in _REPEATED:
                 self._pause(attempt)
