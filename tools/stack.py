@@ -355,23 +355,26 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
 def _send_first_messages(stack: Stack, console: Console) -> None:
     """Send some and wait until Prometheus shows them: nobody shall look at an empty screen. Raises ComponentError."""
     load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet", "--no-verify")
+    sent_at = time.time()
     with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus shows them"):
         if _in_stack(stack, (sys.executable, "-m", "simulator", *load), stdout=subprocess.DEVNULL):
             raise ComponentError("everything runs, but the first messages failed: make logs S=service")
         end = time.monotonic() + READY_SECONDS
-        while not _counted(stack.url("prometheus")):
+        while not _counted(stack.url("prometheus"), sent_at):
             if time.monotonic() > end:
                 raise ComponentError("everything runs, but Prometheus shows no series: make logs S=otel-collector")
             time.sleep(0.2)
 
 
-def _counted(prometheus: str) -> bool:
-    """Whether the first messages are in Prometheus for good."""
-    # A new counter shows 0 at first, a histogram its count.
-    query = "sum(webhook_requests_total) == sum(webhook_request_duration_seconds_count) > 0"
-    parameters = {"query": query, "lookback_delta": "10s"}  # what it remembers of an earlier run does not count
-    answer = httpx.get(f"{prometheus}/api/v1/query", params=parameters, trust_env=False)
-    return bool(answer.raise_for_status().json()["data"]["result"])
+def _counted(prometheus: str, since: float) -> bool:
+    """Whether messages sent since then are in Prometheus: of a new counter it shows 0 at first, of a histogram all."""
+    counter, histogram = (
+        f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
+        for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
+    )
+    query = {"query": f"{counter} == {histogram} > 0"}
+    answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
+    return bool(answer.json()["data"]["result"])
 
 
 def _in_stack(stack: Stack, command: Sequence[str], stdout: int | None = None) -> int:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from simulator.settings import setting
 
+STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
 NEWEST = 20
 METRIC = "webhook_request_duration_seconds_bucket"
@@ -318,8 +319,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(arguments)
     stores = (
-        setting("JAEGER_URL", "http://127.0.0.1:16686").rstrip("/") + "/api/v3/traces/{}",
-        setting("TEMPO_URL", "http://127.0.0.1:3200").rstrip("/") + "/api/v2/traces/{}",
+        setting("JAEGER_URL", "http://127.0.0.1:16686").rstrip("/") + STORES["jaeger"],
+        setting("TEMPO_URL", "http://127.0.0.1:3200").rstrip("/") + STORES["tempo"],
     )
     console = Console(highlight=False, markup=False)
     try:

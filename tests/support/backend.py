@@ -29,12 +29,18 @@ _numbers = itertools.count(1)
 class Backend:
     """A stack with handles for tests. `sink` is None where a real Collector takes the spans."""
 
-    def __init__(self, folder: Path, sink: Sink | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sink: Sink | None = None,
+        environment: Mapping[str, str] | None = None,
+        store: str = "jaeger",
+    ) -> None:
         settings = QUICK | dict(environment or {})
         if sink:
             settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{sink.endpoint}"
         self.sink = sink
-        self.stack = Stack(folder, Ports.free(), {"service": settings, "worker": settings})
+        self.stack = Stack(folder, Ports.free(), {"service": settings, "worker": settings}, store)
         self.http = httpx.Client(timeout=30, trust_env=False)
 
     def url(self, path: str = "") -> str:

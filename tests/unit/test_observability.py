@@ -180,6 +180,28 @@ def test_what_the_contract_does_not_know_leaves_as_other_or_not_at_all(sent: Sen
 @pytest.mark.parametrize(
     ("given", "leaves"),
     [
+        ("POST /webhooks/evolution/{event}", "POST /webhooks/evolution/{event}"),
+        ("BEGIN;", "BEGIN;"),
+        ("insert", "insert"),
+        ("CURSOR: select", "cursor"),
+        ("GET SET", "other"),
+        ("select 'maria'", "other"),
+        ("mem0.write", "mem0.write"),
+        ("patient.5511", "other"),
+        ("joão", "other"),
+        ("", "other"),
+        ("a" * 65, "other"),
+    ],
+)
+def test_a_name_leaves_only_in_the_contracts_shapes(sent: Sent, given: str, leaves: str) -> None:
+    with trace_span(given):
+        pass
+    assert sent()[0].name == leaves
+
+
+@pytest.mark.parametrize(
+    ("given", "leaves"),
+    [
         ("3EB0C767D097B7C7C0A1", "3EB0C767D097B7C7C0A1"),
         ("5511999990000", "other"),
         ("3EB05511999990000AAA", "other"),

@@ -47,7 +47,8 @@ def _context(context: SpanContext | None) -> SpanContext | None:
 
 @lru_cache(maxsize=1024)
 def _name(name: str) -> str:
-    return contract().name(name)
+    # asyncpg's name of a cursor's span holds a space, which no shape allows; the Collector knows the word.
+    return "cursor" if name.startswith("CURSOR: ") else contract().name(name)
 
 
 @lru_cache(maxsize=64)
