@@ -30,7 +30,9 @@ def since(before: Counts, now: Counts) -> Counts:
 
 def _query(url: str, query: str) -> Counter[tuple[str, str]]:
     try:
-        response = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=5.0, trust_env=False)
+        # Two scrapes: by default Prometheus goes on for five minutes showing the counts of a Collector that was stopped.
+        params = {"query": query, "lookback_delta": "10s"}
+        response = httpx.get(f"{url}/api/v1/query", params=params, timeout=5.0, trust_env=False)
         result = response.raise_for_status().json()["data"]["result"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise PrometheusError(f"Prometheus at {url} does not answer ({type(error).__name__}): `make status`") from error

@@ -373,7 +373,10 @@ def _counted(prometheus: str, since: float) -> bool:
         for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
     )
     query = {"query": f"{counter} == {histogram} > 0"}
-    answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
+    try:
+        answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
+    except httpx.HTTPError:  # it was stopped meanwhile; the deadline says so
+        return False
     return bool(answer.json()["data"]["result"])
 
 

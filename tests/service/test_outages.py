@@ -68,7 +68,7 @@ def test_postgresql_away_means_503_no_reply_and_one_reply_after_evolutions_retry
     assert backend.replies(number) == []
     backend.stack.start("postgres")
     assert backend.post(body).json() == {"status": "success", "lane": "price"}
-    until(lambda: backend.settled(number), "the jobs are done")
+    until(lambda: backend.settled(number), "mem0 has connections again, and the jobs are done", seconds=60)
     assert backend.stored(number) == {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}
 
 
@@ -192,7 +192,7 @@ def test_probes_and_polls_make_no_spans(backend: Backend) -> None:
     until(lambda: all(row == (0,) for row in backend.rows("select count(*) from jobs where state = 'waiting'")), "idle")
     marker = new_id()
     backend.post(event(patient(), message_id=marker))
-    backend.trace(marker, "mem0.write")
+    backend.trace(marker, "reply.send", "mem0.write")
     before = {span.span_id for span in sink.spans()}
     for path in ("/health", "/metrics", "/metrics/summary"):
         backend.http.get(backend.url(path))

@@ -312,6 +312,7 @@ async def test_a_fault_lasts_until_it_is_ended(client: httpx.AsyncClient) -> Non
     assert (await client.get("/received")).json()["total"] == 1
     assert (await client.get("/health")).json() == {
         "status": "ok",
+        "asked": {"send_text": 2},
         "answered": {"send_text 500": 1, "send_text 201": 1},
     }
 
