@@ -30,7 +30,7 @@ def since(before: Counts, now: Counts) -> Counts:
 
 def _query(url: str, query: str) -> Counter[tuple[str, str]]:
     try:
-        # Two scrapes: by default Prometheus goes on for five minutes showing the counts of a Collector that was stopped.
+        # Two scrapes: by default Prometheus goes on showing what a stopped Collector had counted for five minutes.
         params = {"query": query, "lookback_delta": "10s"}
         response = httpx.get(f"{url}/api/v1/query", params=params, timeout=5.0, trust_env=False)
         result = response.raise_for_status().json()["data"]["result"]

@@ -1,7 +1,7 @@
 """Logs: one JSON object a line, with the trace's id, without patients' data.
 
-Our own lines are constant texts with counts and closed values. Other libraries put data into theirs (SQL details, URLs,
-request bodies), so of those only the unformatted text and the exception's type are kept.
+Our own lines are constant texts with counts and closed values. What other libraries say may hold anything (SQL
+details, URLs, a task's result), so of theirs only the place in the code and the exception's type are kept.
 """
 
 import json
@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage() if own else str(record.msg)[:200],
+            "message": record.getMessage() if own else f"{record.module}.py:{record.lineno}",
         }
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
@@ -33,15 +33,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logs(level: str) -> None:
-    """Send everything to stderr as JSON, uvicorn's lines too; access lines hold strangers' paths and are left out."""
+    """Send everything to stderr as JSON: our own lines from this level on, others' from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("app").setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn has given them handlers and levels
         logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(name).propagate = True
-    logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # main.py says when the service is ready
-    # The first four and the next two log what is sent; of the last, app.observability.export tells the same once.
-    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "mem0", "openai", "opentelemetry.exporter"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # An outage of the Collector is told once, by app.observability.export; this one tells it every five seconds.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)

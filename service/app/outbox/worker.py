@@ -10,7 +10,6 @@ import logging
 import signal
 from typing import Protocol
 
-import asyncpg
 import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
@@ -62,8 +61,8 @@ class Worker:
                         if taken is not None:
                             await self._attempt(kind, *taken)
                 idle = taken is None
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                log.warning("the outbox can't be read (%s), trying again", type(error).__name__)
+            except Exception as error:  # whatever it is: a traceback would hold a job's content
+                log.warning("the outbox can't be worked on (%s), trying again", type(error).__name__)
                 idle = True
             if idle:
                 with contextlib.suppress(TimeoutError):
