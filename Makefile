@@ -18,7 +18,7 @@ RATE ?= 20
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(INSTALLED) ## Start everything without Docker; the first time it is built, which takes about ten minutes
+up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
 	@$(PY) -m tools.stack up
 
 down: $(INSTALLED) ## Stop everything, so that nothing sent is lost
