@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     llm_model: str = "gpt-4o-mini"
 
     job_attempts: int = Field(20, gt=0)
-    """Then a job is dead, about two and a half hours after its first failure."""
+    """Then a job is dead, about two hours after its first failure."""
     job_backoff_seconds: float = Field(5.0, gt=0)
     """Wait after the first failure; doubled at each further one, at most 10 minutes."""
 

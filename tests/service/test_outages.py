@@ -137,6 +137,17 @@ def test_a_job_that_is_refused_is_dead_at_once_shown_and_replayed_on_command(bac
     assert backend.admin("dead") == "dead jobs: none\n"
 
 
+def test_a_wrong_key_of_evolutions_api_is_not_the_end_of_a_reply(backend: Backend) -> None:
+    backend.fault(send_text={"status": 401})
+    number = patient()
+    backend.post(event(number))
+    failed = "select state from jobs where patient = %s and kind = 'reply' and attempts >= 2"
+    until(lambda: backend.rows(failed, number) == [("waiting",)], "the reply was refused twice")
+    backend.fault(send_text=None)
+    until(lambda: backend.settled(number), "the reply is sent")
+    assert len(backend.replies(number)) == 1
+
+
 def test_erase_removes_one_patient_and_nobody_else(backend: Backend) -> None:
     number, other = patient(), patient()
     for one in (number, other, number):

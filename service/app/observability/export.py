@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 QUEUE_SPANS = 16_384  # finished spans waiting to be encoded: a burst of 1000 requests
 BATCH_SPANS = 64  # encoding holds the interpreter's lock: small batches keep the request latency's tail short
 BATCH_DELAY_MS = 100
-BUFFER_BYTES = 64 * 1024 * 1024  # about 500 000 encoded spans: an outage of minutes at 50 messages a second
+BUFFER_BYTES = 64 * 1024 * 1024  # at some 100 bytes a span an outage of minutes at 50 messages a second
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds once it goes on, and counts it

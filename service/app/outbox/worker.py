@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind
 
 from app.observability.instrumentation import instrument_database
 from app.observability.logs import configure_logs
-from app.observability.tracing import error_type, init_tracing, mark_error, trace_span
+from app.observability.tracing import init_tracing, mark_error, trace_span
 from app.outbox.memory_job import MemoryJob
 from app.outbox.queue import Job, fail, finish, next_job
 from app.outbox.reply_job import ReplyJob
@@ -74,7 +74,7 @@ class Worker:
             try:
                 await kind.run(job)
             except Exception as error:
-                dead = job.attempts + 1 >= self._settings.job_attempts or error_type(error) == "refused"
+                dead = job.attempts + 1 >= self._settings.job_attempts or _is_final(error)
                 span.set_attribute("status", "dead" if dead else "error")
                 mark_error(span, kind.component, error)
                 log.warning("a %s job failed (%s)%s", kind.kind, type(error).__name__, ", given up" if dead else "")
@@ -82,6 +82,11 @@ class Worker:
             else:
                 span.set_attribute("status", "success")
                 await finish(job, connection)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the other side will never take this job; 401 and 403 are not of it: a key can be mended meanwhile."""
+    return getattr(getattr(error, "response", None), "status_code", None) in (400, 404, 410, 413, 422)
 
 
 async def run() -> None:
