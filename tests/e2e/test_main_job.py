@@ -5,7 +5,6 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from threading import Thread
-from typing import Any
 
 import pytest
 
@@ -15,41 +14,32 @@ from tests.support.backend import Backend, event, new_id, patient
 from tests.support.stored import trace_of, whole_trace_is_stored
 from tests.support.waiting import until
 
-OUTAGE_MESSAGES = int(
-    os.environ.get("OUTAGE_MESSAGES", "500")
-)  # 3000 are the 60 s at 50/s that docs/operations.md quotes
+OUTAGE_MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "500"))  # 10 s at RATE; 3000 make it a minute
 RATE = 50.0
 
 
 class Counts:
-    """What Prometheus counted since this object was made, in raw values."""
+    """What Prometheus counted, in raw values: increase() extrapolates."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._before: dict[str, Counter[tuple[str, ...]]] = {}
+        self._before: dict[tuple[str, tuple[str, ...]], Counter[tuple[str, ...]]] = {}
 
     def of(self, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
-        """Increments by the values of these labels; nothing that is 0."""
-        query = f"sum by ({','.join(labels)}) ({metric})"
-        now = Counter(
-            {
-                tuple(row["metric"].get(label, "") for label in labels): int(float(row["value"][1]))
-                for row in self.ask(query)
-            }
-        )
-        return now - self._before.setdefault(query, Counter())
+        """Increments since `start`, or ever, by the values of these labels; nothing that is 0."""
+        return self._now(metric, labels) - self._before.get((metric, labels), Counter())
 
     def start(self, metric: str, *labels: str) -> None:
         """Remember the values of now."""
-        query = f"sum by ({','.join(labels)}) ({metric})"
-        self._before[query] = Counter()
-        self._before[query] = self.of(metric, *labels)
+        self._before[metric, labels] = self._now(metric, labels)
 
-    def ask(self, query: str) -> list[Any]:
-        """The result of an instant query."""
+    def _now(self, metric: str, labels: tuple[str, ...]) -> Counter[tuple[str, ...]]:
         url = self._backend.stack.url("prometheus") + "/api/v1/query"
-        answer = self._backend.http.get(url, params={"query": query}).raise_for_status()
-        return list(answer.json()["data"]["result"])
+        query = {"query": f"sum by ({','.join(labels)}) ({metric})"}
+        rows = self._backend.http.get(url, params=query).raise_for_status().json()["data"]["result"]
+        return Counter(
+            {tuple(row["metric"].get(label, "") for label in labels): int(float(row["value"][1])) for row in rows}
+        )
 
 
 REQUESTS = ("lane", "status")
@@ -236,12 +226,12 @@ def test_a_message_leads_from_its_exemplar_to_its_whole_trace_in_the_store(backe
 def test_an_outage_of_the_collector_costs_no_request_and_no_span(backend: Backend, how: str) -> None:
     """Read at the Collector: what a stopped one had counted is gone, its counters begin anew."""
     everything_is_counted(backend)
-    before = exposed(backend)
     stack = backend.stack
     if how == "refused":
         stack.stop("otel-collector")
-        before = Counter()
+        before: Counter[tuple[str, ...]] = Counter()
     else:
+        before = exposed(backend)
         os.kill(stack.pid("otel-collector") or 0, signal.SIGSTOP)
     deliveries = generate(seed={"refused": 101, "hung": 102}[how], count=OUTAGE_MESSAGES)
     report = deliver(backend, deliveries)

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.waiting import until
+from tools.components import HOST, LISTENS, Ports
 from tools.programs import ensure
 
 CONFIG = Path(__file__).parents[2] / "otel-collector" / "config.yaml"
@@ -57,7 +57,10 @@ class Collector:
             TimeoutError: it is not ready in time.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.grpc, self.http, self.derived, self.own, self.health = (f"127.0.0.1:{port}" for port in free_ports(5))
+        ports = Ports.free()
+        self.grpc, self.http, self.derived, self.own, self.health = (
+            f"{HOST}:{getattr(ports, name)}" for name in LISTENS["otel-collector"]
+        )
         arguments = [f"--config={self.config}", *(f"--config=yaml:{change}" for change in self.changes)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,15 +131,3 @@ class Collector:
     def _still_runs(self) -> None:
         if self.process.poll() is not None:
             raise RuntimeError(f"the Collector ended with {self.process.returncode}:\n{self.log()}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

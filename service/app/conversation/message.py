@@ -6,7 +6,7 @@ Shapes: EvolutionAPI/evolution-api 2.3, whatsapp.baileys.service.ts and webhook.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 _NOT_A_PATIENT = ("@g.us", "@broadcast", "@newsletter")
 _NOT_ANSWERED = ("reactionMessage", "protocolMessage", "editedMessage", "pollUpdateMessage")
@@ -101,9 +101,10 @@ def parse(body: bytes) -> Message | None:
         InvalidEvent: no JSON object of Evolution's shape.
     """
     try:
-        if _Event.model_validate_json(body).event.lower().replace("_", ".") != "messages.upsert":
+        document = _JSON.validate_json(body)  # once: bodies with media are megabytes
+        if _Event.model_validate(document).event.lower().replace("_", ".") != "messages.upsert":
             return None
-        upsert = _Upsert.model_validate_json(body)
+        upsert = _Upsert.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         raise InvalidEvent([{"loc": _location(detail["loc"]), "type": detail["type"]} for detail in details]) from None
@@ -149,4 +150,5 @@ def _location(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc if str(part) in _FIELDS) or "body"
 
 
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _FIELDS = {*_Upsert.model_fields, *_Data.model_fields, *_Key.model_fields}
