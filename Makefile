@@ -1,6 +1,7 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace erase dead replay test lint programs lock bench clean
+.PHONY: help up down restart status logs load trace erase dead replay check plan docs test leaks mutants lint programs
+.PHONY: lock bench clean
 
 PYTHON ?= python3
 UV := 0.13.9
@@ -8,6 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 IN_STACK := $(PY) -m tools.stack run --
+PLAN := PYTHONPATH=service $(PY) -m tools.plan
 
 # As curl does: a company's own certificates are known to the machine only.
 export UV_SYSTEM_CERTS := 1
@@ -48,8 +50,24 @@ dead: $(INSTALLED) ## Count the jobs that were given up
 replay: $(INSTALLED) ## Try the jobs that were given up again
 	@$(IN_STACK) $(PY) -m app.admin replay
 
-test: lint programs ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
+check: $(INSTALLED) ## Do the Collector's YAML, contract, rules, dashboards and docs agree? A second, nothing is started
+	@$(PY) -m tools.check
+
+plan: $(INSTALLED) ## What does my edit of the Collector's YAML change? Against another commit: make plan BASE=main~3
+	@$(PLAN) $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2 is "something changes", no error of make's
+
+docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md
+	@$(PY) -m tools.metrics_page
+	@PYTHONPATH=service $(PY) -m tools.plan.examples
+
+test: lint programs check ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
 	@$(PY) -m pytest $(ARGS)
+
+leaks: $(INSTALLED) programs ## The proof that no patient data reach telemetry
+	@$(PY) -m pytest tests/leaks -s $(ARGS)
+
+mutants: $(INSTALLED) ## Break the Collector's YAML, the contract and the redaction in every way: is each break caught?
+	@PYTHONPATH=service $(PY) -m tools.mutants $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	@$(PY) -m ruff check

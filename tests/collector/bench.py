@@ -1,16 +1,17 @@
 """A running Collector with a recording trace store, and exact answers to "what did these spans add?"."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from tests.collector.oracle import Samples, Seen, assert_documented, difference, expected
-from tests.support.collector import Collector
-from tests.support.otlp import Request, Spec, send, send_http, traces
-from tests.support.otlp_sink import Sink
-from tests.support.waiting import until
+from tools.collector import Collector
+from tools.expected import Samples, Seen, difference, expected, undocumented
+from tools.otlp import Request, Spec, send, send_http, traces
+from tools.otlp_sink import Sink
+from tools.plan import workload
+from tools.waiting import until
 
 _MARK = Seen("hydration.query", {"query_type": "slots"})
 _MARKED = re.compile(r'^hydration_queries_total{.*query_type="slots".*} (\S+)$', re.MULTILINE)
@@ -26,12 +27,20 @@ class Bench:
 
     def derive(self, *requests: Request, http: bool = False) -> Samples:
         """What these exports, over gRPC or HTTP, add to the exposition, complete and to the unit."""
+
+        def send_all() -> None:
+            for request in requests:
+                if http:
+                    send_http(self.collector.http, request).raise_for_status()
+                else:
+                    send(self.collector.grpc, request)
+
+        return self.added_by(send_all)
+
+    def added_by(self, act: Callable[[], None]) -> Samples:
+        """What this action, which sends in its own way, adds to the exposition, complete and to the unit."""
         before = self.samples()
-        for request in requests:
-            if http:
-                send_http(self.collector.http, request).raise_for_status()
-            else:
-                send(self.collector.grpc, request)
+        act()
         self.settle()
         return difference(difference(self.samples(), before), expected([_MARK] * _MARKS))
 
@@ -50,7 +59,7 @@ class Bench:
         samples: Samples = {}
         for family in self.collector.families():
             for sample in family.samples:
-                assert_documented(sample.name, sample.labels)
+                assert undocumented(sample.name, sample.labels) == ""
                 samples[sample.name, frozenset(sample.labels.items())] = sample.value
         return samples
 
@@ -82,7 +91,7 @@ class Bench:
 
 def own(spans: Iterable[Seen]) -> list[Spec]:
     """Spans of the service's own scope that the metrics must see as these."""
-    return [Spec(_name(seen), seen.attributes, seen.nanoseconds) for seen in spans]
+    return list(map(workload.own, spans))
 
 
 def plain(span: Span) -> dict[str, str | int]:
@@ -90,7 +99,3 @@ def plain(span: Span) -> dict[str, str | int]:
     kinds = {item.key: item.value.WhichOneof("value") for item in span.attributes}
     assert set(kinds.values()) <= {"string_value", "int_value"}, kinds
     return {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
-
-
-def _name(seen: Seen) -> str:
-    return f"cache.{seen.attributes['operation']}" if seen.family == "cache.operation" else seen.family

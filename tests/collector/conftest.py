@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.collector.bench import Bench
-from tests.support.collector import Collector
-from tests.support.otlp_sink import Sink
+from tools.collector import Collector
+from tools.otlp_sink import Sink
 
 
 @pytest.fixture(scope="module")

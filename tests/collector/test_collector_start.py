@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 from tests.collector.bench import Bench, own
-from tests.collector.oracle import DERIVED, Seen
-from tests.support.collector import CONFIG, Collector
-from tests.support.otlp import Spec, send, send_http, traces
-from tests.support.otlp_sink import Sink
-from tests.support.waiting import until
+from tools.collector import CONFIG, Collector
+from tools.expected import SHIPPED, Seen
+from tools.otlp import Spec, send, send_http, traces
+from tools.otlp_sink import Sink
 from tools.programs import ensure
+from tools.waiting import until
 
 OVERFLOW = re.compile(r'^span_calls_total{.*otel_metric_overflow="true"} ([1-9].*)$', re.MULTILINE)
 
@@ -51,7 +51,7 @@ def test_too_large_exports_are_refused_and_the_rest_goes_on(bench: Bench) -> Non
 
 def test_too_many_series_show_as_overflow_and_totals_stay_right(store: Sink, tmp_path: Path) -> None:
     limit = "connectors::span_metrics::aggregation_cardinality_limit: 3"
-    lanes = DERIVED["lane_classification_total"]["labels"]["lane"]
+    lanes = SHIPPED.derived["lane_classification_total"].labels["lane"]
     with Collector(tmp_path, store.endpoint, changes=[limit]).running() as collector:
         send(collector.grpc, traces(own([Seen("lane.classify", {"lane": lane}) for lane in lanes])))
         [overflow] = until(lambda: OVERFLOW.findall(collector.exposition()), "the overflow is shown")

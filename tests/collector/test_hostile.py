@@ -7,12 +7,12 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from tests.collector.bench import Bench, plain
-from tests.collector.oracle import CONTRACT, METRICS, Seen, attribute, closed_set, expected
-from tests.support.otlp import FASTAPI, OWN, SERVICE, Spec, attributes, send, traces, value
+from tools.expected import SHIPPED, Seen, expected
+from tools.otlp import FASTAPI, SERVICE, Spec, attributes, send, traces, value
 
 CANARY = "CANARY Maria +55 11 91234-5678"
-LABELS = sorted({attribute(label) for metric in METRICS.values() for label in metric["labels"] if label != "reason"})
-CLOSED = [*LABELS, "result", "http.request.method", "http.route", "db.system.name"]
+LABELS = SHIPPED.label_attributes
+CLOSED = [*SHIPPED.label_attributes, "result", "http.request.method", "http.route", "db.system.name"]
 INSTANCE = "0123abcd-0123-abcd-0123-0123456789ab"
 
 WRONG: dict[str, Any] = {
@@ -243,7 +243,5 @@ def test_spans_of_an_unknown_service_are_dropped(bench: Bench) -> None:
 
 
 def test_every_closed_set_was_tried() -> None:
-    ruled = {key for key, rule in CONTRACT["attributes"]["span"].items() if "values" in rule}
-    assert set(CLOSED) == set(LABELS) | ruled
-    assert all("other" in closed_set(label) for metric in METRICS.values() for label in metric["labels"])
-    assert OWN == "app.observability"
+    ruled = {key for key, rule in SHIPPED.attributes.span.items() if rule.values}
+    assert set(CLOSED) == set(SHIPPED.label_attributes) | ruled

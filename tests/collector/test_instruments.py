@@ -7,9 +7,10 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from tests.collector.bench import Bench
-from tests.collector.oracle import INSTRUMENTS, JOB, METRICS, Samples
-from tests.support.collector import OPEN_METRICS
-from tests.support.otlp import SERVICE, attributes, metrics, send, send_http, value
+from tools.collector import OPEN_METRICS
+from tools.contract import JOB
+from tools.expected import SHIPPED, Samples
+from tools.otlp import SERVICE, attributes, metrics, send, send_http, value
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -60,7 +61,7 @@ def test_each_process_has_its_own_series(bench: Bench) -> None:
         wanted |= shown("telemetry_spans_lost_total", instance, number, reason="queue_full")
         wanted |= shown("telemetry_spans_lost_total", instance, 10 * number, reason="shutdown")
     assert bench.samples() == wanted
-    assert types_and_help(bench) == {(metric["type"], metric["help"]) for metric in INSTRUMENTS.values()}
+    assert types_and_help(bench) == {(metric.type, metric.help) for metric in SHIPPED.instruments.values()}
 
 
 def types_and_help(bench: Bench) -> set[tuple[str, str]]:
@@ -69,7 +70,7 @@ def types_and_help(bench: Bench) -> set[tuple[str, str]]:
 
 
 def test_every_reason_of_the_contract_passes_and_no_other(bench: Bench) -> None:
-    reasons = METRICS["telemetry_spans_lost_total"]["labels"]["reason"]
+    reasons = SHIPPED.by_name["telemetry_spans_lost_total"].labels["reason"]
     for reason in reasons:
         send(bench.collector.grpc, metrics([counter(1, reason=reason)], process(3)))
     instance = process(3)["service.instance.id"]
@@ -99,7 +100,7 @@ def test_attributes_texts_and_exemplars_of_a_sender_do_not_pass(bench: Bench) ->
     wanted = shown("mem0_write_queue_size", instance, 9)
     wanted |= shown("telemetry_spans_lost_total", instance, 9, reason="refused")
     assert wanted.items() <= bench.samples().items()
-    assert types_and_help(bench) == {(metric["type"], metric["help"]) for metric in INSTRUMENTS.values()}
+    assert types_and_help(bench) == {(metric.type, metric.help) for metric in SHIPPED.instruments.values()}
     shown_anywhere = [bench.collector.exposition(), bench.collector.exposition(OPEN_METRICS), bench.collector.log()]
     assert "CANARY" not in " ".join(shown_anywhere)
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.backend import Backend, attributes, event, new_id, patient
-from tests.support.waiting import until
+from tools.waiting import until
 
 ONCE = {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}
 

@@ -8,7 +8,7 @@ import httpx
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.backend import Backend, attributes, event, new_id, patient
-from tests.support.waiting import until
+from tools.waiting import until
 
 
 def failures(backend: Backend, message_id: str) -> list[tuple[str, str, str]]:

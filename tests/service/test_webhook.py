@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
-from tests.support.waiting import until
+from tools.waiting import until
 
 JWT_KEY = "a-key-of-32-bytes-for-evolution!"
 

@@ -15,10 +15,10 @@ import redis
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from psycopg.rows import tuple_row
 
-from tests.support.otlp_sink import Sink
-from tests.support.waiting import until
 from tools.components import Ports
+from tools.otlp_sink import Sink
 from tools.stack import Stack
+from tools.waiting import until
 
 INSTANCE = "clinic-test"
 QUICK = {"JOB_BACKOFF_SECONDS": "0.2"}  # retries within a test's patience

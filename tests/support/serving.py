@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from tests.support.waiting import until
+from tools.waiting import until
 
 
 @contextmanager

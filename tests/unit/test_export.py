@@ -11,8 +11,8 @@ from opentelemetry.trace import Tracer
 
 from app.observability import export
 from app.observability.export import CountingBatchProcessor, LostSpans, Spool
-from tests.support.otlp_sink import Sink
-from tests.support.waiting import until
+from tools.otlp_sink import Sink
+from tools.waiting import until
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,3 +66,29 @@ async def test_a_task_nobody_waited_for_tells_only_its_exceptions_type(lines: io
     asyncio.get_running_loop().call_exception_handler({"message": "Task Maria failed", "exception": failed})
     assert only(lines)["exception"] == "ValueError"
     assert "Maria" not in lines.getvalue()
+
+
+UNHANDLED = {
+    "in the main thread": "raise ValueError(WORDS)",
+    "in another thread": "t = threading.Thread(target=lambda: int(WORDS)); t.start(); t.join()",
+    "where nobody can catch it": "type('T', (), {'__del__': lambda _: int(WORDS)})()",
+    "in a group": "raise ExceptionGroup(WORDS, [ValueError(WORDS)])",
+    "as a warning": "warnings.warn(WORDS)",
+    "in a line of log whose arguments do not fit": "logging.getLogger('app.x').info('%d', WORDS)",
+    "in a line of log with too many arguments": "logging.getLogger('app.x').error('failed', WORDS)",
+}
+
+
+@pytest.mark.parametrize("statement", UNHANDLED.values(), ids=UNHANDLED)
+def test_what_nobody_handled_is_one_line_without_words(statement: str) -> None:
+    start = "import logging, threading, warnings\nfrom app.observability.logs import configure_logs\nconfigure_logs('info')"
+    run = subprocess.run(
+        [sys.executable, "-W", "always", "-c", f"{start}\nWORDS = 'Maria Silva'\n{statement}"],
+        env=os.environ | {"PYTHONPATH": "service"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = [json.loads(line) for line in (run.stdout + run.stderr).splitlines()]
+    assert line["level"] in ("critical", "error", "warning", "info")
+    assert "Maria" not in str(line)

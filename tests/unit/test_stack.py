@@ -13,10 +13,10 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.waiting import until
 from tools import components, programs, stack
 from tools.components import Component, ComponentError, Ports
 from tools.stack import STOP_ORDER, Stack
+from tools.waiting import until
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 OWN = "app.observability"
 ASYNCPG = "opentelemetry.instrumentation.asyncpg"
 FASTAPI = "opentelemetry.instrumentation.fastapi"
+REDIS = "opentelemetry.instrumentation.redis"
 SERVICE = {"service.name": "healthcare-backend"}
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
@@ -26,7 +27,7 @@ Request = ExportTraceServiceRequest | ExportMetricsServiceRequest
 
 @dataclass
 class Spec:
-    """One span in short: what a test says about it. Durations are nanoseconds, because bucket edges are exact."""
+    """One span in short. Durations are nanoseconds, because bucket edges are exact."""
 
     name: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -35,13 +36,16 @@ class Spec:
     kind: Span.SpanKind.ValueType = Span.SPAN_KIND_INTERNAL
     failed: bool = False
     trace_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    span_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+    end: int = 0
+    """Nanoseconds since 1970; 0 is the moment in which the span is made."""
 
     def span(self) -> Span:
-        """The span, ended now."""
-        end = time.time_ns()
+        """The span as OTLP has it."""
+        end = self.end or time.time_ns()
         return Span(
             trace_id=self.trace_id,
-            span_id=secrets.token_bytes(8),
+            span_id=self.span_id,
             name=self.name,
             kind=self.kind,
             start_time_unix_nano=end - self.nanoseconds,

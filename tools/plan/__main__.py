@@ -1,0 +1,116 @@
+"""`make plan`: what does an edit of the Collector's YAML change?
+
+Runs the base's and the edited version in real Collectors on the same spans and compares what comes out: metrics,
+labels, buckets, counts, exemplars, traces, cost; and which alerts, panels, rules and summary fields go blind or change
+meaning.
+
+Exit code: 0 nothing changes, 2 something changes, 1 it cannot run, breaks the contract, or lets patients' data out.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from app.api.metrics_endpoint import summarise
+from tools import contract
+from tools.consumers import Consumer, consumers
+from tools.contract import Contract
+from tools.plan import difference
+from tools.plan.difference import Plan
+from tools.plan.report import show
+from tools.plan.running import CannotRunError, Version, cost_ratio, run_together
+from tools.plan.workload import Workload
+from tools.programs import ProgramError, ensure
+from tools.sources import SourceError, Sources
+
+NEVER = 600.0  # a flush interval longer than any plan
+
+
+def plan(base: Sources, edit: Sources, cost: bool = True) -> Plan:
+    """Run both and compare.
+
+    Raises:
+        SourceError: a file of either version cannot be read.
+        CannotRunError: a Collector does not start, or ends.
+        ProgramError: there is no Collector to run.
+    """
+    started = time.monotonic()
+    ensure("otelcol")
+    contracts = (contract.load(base), contract.load(edit))
+    users = consumers(edit)
+    workload = Workload(contracts)
+    with tempfile.TemporaryDirectory(prefix="plan-") as folder, ExitStack() as stack:
+        old, new = (Version(one, Path(folder) / name) for one, name in ((base, "base"), (edit, "edit")))
+        pairs = [(old, new)]
+        if cost:
+            pairs.append(
+                (Version(base, Path(folder) / "base-cost", NEVER), Version(edit, Path(folder) / "edit-cost", NEVER))
+            )
+        for pair in pairs:
+            for version in pair:
+                stack.enter_context(version.running())
+        run_together((old, new), workload)
+        ratio = cost_ratio(*pairs[1], workload) if cost else 1.0
+    found = compare(old, new, workload, users)
+    found.cost = ratio
+    if not 1 / difference.NOISE < ratio < difference.NOISE:
+        found.changes.append(difference.Change("cost", "changed", "CPU per span", f"{ratio:.1f} times the base's"))
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def compare(old: Version, new: Version, workload: Workload, users: list[Consumer]) -> Plan:
+    """What two versions that have run do differently."""
+    before, after = old.outcome, new.outcome
+    for outcome in (before, after):
+        outcome.summary = _flat(summarise(outcome.exposition))
+    contracts: tuple[Contract, Contract] = (workload.contracts[0], workload.contracts[-1])
+    found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
+    found.changes += difference.configuration(old.yaml, new.yaml)
+    found.changes += difference.metrics(before, after, contracts)
+    found.changes += difference.traces(before, after)
+    found.changes += difference.leaks(before, after)
+    found.changes += difference.contract(after, workload.expected(contracts[1]), contracts[1])
+    found.effects += difference.effects(before, after, users)
+    return found
+
+
+def _flat(summary: dict[str, dict[str, float | int]]) -> dict[str, float]:
+    return {f"{part}.{name}": number for part, fields in summary.items() for name, number in fields.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the plan; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("base", nargs="?", default="HEAD", help="what to compare with: a commit, branch or tag")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--no-cost", action="store_true", help="leave out the cost per span, which takes some seconds")
+    given = parser.parse_args(arguments)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        with errors.status("both versions take the same spans …"):
+            found = plan(Sources.of_commit(given.base), Sources.of_disk(), cost=not given.no_cost)
+    except (SourceError, CannotRunError, ProgramError) as error:
+        if given.json:
+            print(json.dumps({"error": str(error), "exit_code": 1}, indent=2))
+        else:
+            errors.print(f"[bold red]cannot plan[/]: {error}", markup=True)
+        return 1
+    if given.json:
+        print(json.dumps(asdict(found) | {"exit_code": found.exit_code}, indent=2, ensure_ascii=False))
+    else:
+        show(found, Console(highlight=False, soft_wrap=True))
+    return found.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""How a plan looks in a terminal."""
+
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+
+from tools.plan.difference import Change, Effect, Plan
+
+MARKS = {
+    "leak": "[bold white on red]![/]",
+    "broken": "[bold red]✗[/]",
+    "gone": "[red]-[/]",
+    "changed": "[yellow]~[/]",
+    "new": "[green]+[/]",
+}
+TITLES = {
+    "configuration": "What the YAML says",
+    "metrics": "What Prometheus sees",
+    "traces": "What the trace store gets",
+    "cost": "What it costs",
+    "contract": "What the contract says",
+}
+VERDICTS = {
+    0: "[bold green]Nothing changes[/] in what comes out.",
+    1: "[bold red]Do not ship this[/]: it breaks the contract. If it is meant, change otel-collector/metrics.yaml too.",
+    2: "[bold yellow]It does what the contract says[/], and changes what is listed above.",
+}
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print it."""
+    console.print(f"[bold]{escape(plan.edit)}[/] against [bold]{escape(plan.base)}[/]")
+    for area, changes in groupby(plan.changes, key=lambda change: change.area):
+        console.print(f"\n[bold]{TITLES[area]}[/]")
+        for subject, group in groupby(changes, key=lambda change: change.subject):
+            _subject(console, subject, list(group))
+    _effects(console, plan.effects)
+    console.print(f"\n{VERDICTS[plan.exit_code]}")
+    before, after = plan.series
+    numbers = f"{plan.spans} spans, {before} → {after} samples, CPU per span {plan.cost:.2f}×, {plan.seconds:.1f} s"
+    console.print(f"[dim]{numbers}[/]")
+
+
+def _subject(console: Console, subject: str, changes: list[Change]) -> None:
+    if len(changes) == 1:
+        console.print(f"  {MARKS[changes[0].severity]} [bold]{escape(subject)}[/]  {escape(changes[0].text)}")
+        return
+    console.print(f"    [bold]{escape(subject)}[/]")
+    for change in changes:
+        console.print(f"      {MARKS[change.severity]} {escape(change.text)}")
+
+
+def _effects(console: Console, effects: list[Effect]) -> None:
+    colours = {"goes blind": "red", "changes meaning": "yellow"}
+    for what, group in groupby(effects, key=lambda effect: effect.what):
+        console.print(f"\n[bold {colours[what]}]Who {what}[/]")
+        for effect in group:
+            through = f"  through {', '.join(effect.samples)}" if effect.samples else ""
+            console.print(f"  {escape(effect.who)}  [dim]{escape(effect.where)}{escape(through)}[/]")
