@@ -187,6 +187,13 @@ STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
 PROGRAMS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (validates, promtool_agrees)
 
 
+def static(it: Checked) -> Iterator[str]:
+    """The names of the rules that something breaks; nothing is run, generated pages are left out."""
+    for rule in (*COLLECTOR_RULES, documents_variables, knows_what_is_asked):
+        if next(rule(it), None):
+            yield rule.__name__
+
+
 def check(sources: Sources, programs: bool = True) -> list[Finding]:
     """All that is wrong, by file and line; `programs` False leaves out what asks the real binaries."""
     findings = list(_unreadable(sources))

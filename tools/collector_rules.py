@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from tools import collector_yaml, contract
-from tools.collector_yaml import CollectorYaml, Row, Statement, listed, strings, type_of
+from tools.collector_yaml import CollectorYaml, Row, Statement, listed, type_of
 from tools.contract import OTHER, Contract, attribute
 from tools.sources import Finding, Sources
 
@@ -73,8 +73,13 @@ def closes_sets(it: Checked) -> Iterator[Finding]:
                 found = _clamp(it, context, key)
                 if not found:
                     yield _unclamped(it, key)
-                elif missing := {rule.pattern, rule.without or rule.pattern} - set(strings(found.text)):
-                    yield it.wrong(f"{key}: the contract's pattern is not here: {missing.pop()}", *found.keys)
+                elif _patterns(found.text) != {rule.pattern, rule.without or rule.pattern}:
+                    yield it.wrong(f"{key}: the patterns are not the contract's: {_patterns(found.text)}", *found.keys)
+
+
+def _patterns(text: str) -> set[str]:
+    """The regular expressions that a statement matches with."""
+    return {match.replace("\\\\", "\\") for match in re.findall(r'IsMatch\([^,]+, "((?:[^"\\]|\\.)*)"\)', text)}
 
 
 def shapes_names(it: Checked) -> Iterator[Finding]:
@@ -120,16 +125,19 @@ def sets_families(it: Checked) -> Iterator[Finding]:
         )
     for family in sorted(found.keys() - it.contract.families):
         yield it.wrong(f"family {family} feeds no metric of the contract", *found[family].keys)
-    operations = it.contract.derived.get("database_queries_total")
+    for family, one in found.items():
+        if family == "cache.operation":
+            verbs = _operations(it.contract, "cache_operation_duration_seconds")
+            yield from _differ(it, one, set(listed(one.text) or []), {f"cache.{verb}" for verb in verbs}, "cache spans")
     for one in statements:
-        if (
-            one.text.startswith('set(span.attributes["operation"], "other")')
-            and "asyncpg" in one.conditions
-            and operations
-        ):
-            yield from _differ(
-                it, one, set(listed(one.text) or []), set(operations.labels["operation"]), "SQL operations"
-            )
+        if one.text.startswith('set(span.attributes["operation"], "other")') and "asyncpg" in one.conditions:
+            verbs = _operations(it.contract, "database_queries_total")
+            yield from _differ(it, one, set(listed(one.text) or []), verbs, "SQL operations")
+
+
+def _operations(rules: Contract, name: str) -> set[str]:
+    metric = rules.derived.get(name)
+    return set(metric.labels.get("operation", [])) if metric else set()
 
 
 def has_rows(it: Checked) -> Iterator[Finding]:
@@ -233,9 +241,7 @@ def keeps_series_stable(it: Checked) -> Iterator[Finding]:
             yield it.wrong(f"exclude_dimensions has to be {sorted(EXCLUDED)}", *keys)
         limit = it.yaml.part("connectors", name, "aggregation_cardinality_limit")
         if not isinstance(limit, int) or not 0 < limit <= 10_000:
-            yield it.wrong(
-                "aggregation_cardinality_limit has to be 1 to 10000, unset is no limit", "connectors", name
-            )
+            yield it.wrong("aggregation_cardinality_limit has to be 1 to 10000, unset is no limit", "connectors", name)
         if it.yaml.part("connectors", name, "histogram", "unit") != "s":
             yield it.wrong("the histogram has to be in seconds: unit: s", "connectors", name, "histogram")
 

@@ -420,7 +420,8 @@ def worker(folder: Path, environment: Mapping[str, str]) -> Component:
 
 def service(ports: Ports, environment: Mapping[str, str]) -> Component:
     """The webhook."""
-    options = ("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "5")
+    # Fresh variables for each request: else a pipelined one would be part of the trace of the one before, and uncounted.
+    options = ("--no-access-log", "--no-server-header", "--reset-contextvars", "--timeout-graceful-shutdown", "5")
     return Component(
         "service",
         _python("uvicorn", "app.main:create_app", "--factory", "--host", HOST, "--port", str(ports.service), *options),

@@ -87,7 +87,7 @@ class Metric(BaseModel):
     model_config = Strict
     name: Name
     type: Literal["counter", "gauge", "histogram"]
-    unit: Annotated[str, Field(min_length=1)]
+    unit: Annotated[str, Field(pattern=r"^(s|By|1|\{[a-z]+\})$")]
     help: Annotated[str, Field(min_length=1)]
     source: Source
     labels: dict[Name, Annotated[list[str], Field(min_length=1)]]
@@ -178,6 +178,14 @@ class Attributes(BaseModel):
     span: dict[str, Rule]
     event: dict[str, Rule]
 
+    @field_validator("resource")
+    @classmethod
+    def _one_service(cls, rules: dict[str, Rule]) -> dict[str, Rule]:
+        name = rules.get("service.name")
+        if not name or len(name.values or []) != 1:
+            raise ValueError("service.name has to be there with the one name that the Collector takes")
+        return rules
+
 
 class Contract(BaseModel):
     """The whole file."""
@@ -258,7 +266,11 @@ def parse(document: Yaml) -> Contract:
         contract = Contract.model_validate(document.data)
     except ValidationError as error:
         raise SourceError(*(_finding(document, dict(problem)) for problem in error.errors())) from error
-    if findings := [*_ambiguous(document, contract), *_off_edges(document, contract)]:
+    if findings := [
+        *_ambiguous(document, contract),
+        *_off_edges(document, contract),
+        *_disagreeing(document, contract),
+    ]:
         raise SourceError(*findings)
     return contract
 
@@ -310,3 +322,19 @@ def _off_edges(document: Yaml, contract: Contract) -> list[Finding]:
         for limit in metric.limits
         if limit not in contract.buckets[:-1]
     ]
+
+
+def _disagreeing(document: Yaml, contract: Contract) -> list[Finding]:
+    """Metrics of the same spans have the same values of the same label."""
+    first: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    findings = []
+    for number, metric in enumerate(contract.metrics):
+        for family in metric.source.families:
+            for label, values in metric.labels.items():
+                other, known = first.setdefault((family, label), (metric.name, set(values)))
+                if differing := sorted(known ^ set(values)):
+                    text = (
+                        f"{metric.name}: {label} differs from {other}'s, made of the same spans: {', '.join(differing)}"
+                    )
+                    findings.append(document.finding(text, "metrics", number, "labels", label))
+    return findings

@@ -67,8 +67,15 @@ def _origin(metric: Metric) -> str:
 
 
 def _health(contract: Contract) -> str:
-    rows = [f"| `{one.name}` | {one.type} | `{one.job}` | {one.use} |" for one in contract.health]
-    head = ["## The pipeline's own health", "| metric | type | scrape job | used for |", "|---|---|---|---|"]
+    rows = [
+        f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | `{one.job}` | {one.use} |"
+        for one in contract.health
+    ]
+    head = [
+        "## The pipeline's own health",
+        "| metric | type | labels | scrape job | used for |",
+        "|---|---|---|---|---|",
+    ]
     return "\n".join([*head, *rows]) + "\n"
 
 

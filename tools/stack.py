@@ -29,7 +29,7 @@ from tools.programs import ROOT, ProgramError, locked
 STATE = ROOT / ".state"
 STOP_ORDER = ("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "redis", "postgres")
 SENDERS = STOP_ORDER[:3]
-DRAIN_SECONDS = 10.0  # the Collector's flush and Prometheus' scrape, 5 s each: then everything sent has been counted
+DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
 FIRST_MESSAGES = 12

@@ -70,7 +70,7 @@ def compare(old: Version, new: Version, workload: Workload, users: list[Consumer
     """What two versions that have run do differently."""
     before, after = old.outcome, new.outcome
     for outcome in (before, after):
-        outcome.summary = _flat(summarise(outcome.exposition))
+        outcome.summary = flat(summarise(outcome.exposition))
     contracts: tuple[Contract, Contract] = (workload.contracts[0], workload.contracts[-1])
     found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
     found.changes += difference.configuration(old.yaml, new.yaml)
@@ -82,7 +82,8 @@ def compare(old: Version, new: Version, workload: Workload, users: list[Consumer
     return found
 
 
-def _flat(summary: dict[str, dict[str, float | int]]) -> dict[str, float]:
+def flat(summary: dict[str, dict[str, float | int]]) -> dict[str, float]:
+    """The fields of /metrics/summary by their path."""
     return {f"{part}.{name}": number for part, fields in summary.items() for name, number in fields.items()}
 
 

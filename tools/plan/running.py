@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tools.collector import OPEN_METRICS, Collector, exemplars
 from tools.collector_yaml import CollectorYaml, type_of
@@ -44,11 +44,12 @@ class Stored:
 
     name: str
     kind: int
-    failed: bool
+    status: int
     attributes: Mapping[str, str]
-    events: int
+    events: tuple[str, ...]
     links: int
     resource: Mapping[str, str]
+    scope: str
 
 
 @dataclass
@@ -251,18 +252,19 @@ def _stored(sink: Sink) -> Iterator[tuple[str, Stored]]:
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    yield span.span_id.hex(), _span(resource, span)
+                    yield span.span_id.hex(), _span(resource, scope, span)
 
 
-def _span(resource: ResourceSpans, span: Span) -> Stored:
+def _span(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> Stored:
     return Stored(
         span.name,
         span.kind,
-        span.status.code == span.status.STATUS_CODE_ERROR,
+        span.status.code,
         _texts(span.attributes),
-        len(span.events),
+        tuple(f"{event.name} {_texts(event.attributes)}" for event in span.events),
         len(span.links),
         _texts(resource.resource.attributes),
+        f"{scope.scope.name} {scope.scope.version} {_texts(scope.scope.attributes)}",
     )
 
 

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tools.contract import OTHER, Contract, attribute
 from tools.expected import Samples, Seen, expected
 from tools.otlp import ASYNCPG, FASTAPI, REDIS, SERVICE, Request, Spec, attributes, metrics, traces
-from tools.plan.canaries import Canaries, plant
+from tools.plan.canaries import Canaries, plant_numbers, plant_texts, plant_twice, plant_types
 
 SEED = 20260101
 START = 1_767_225_600_000_000_000  # the same nanosecond every time, because the bytes are
@@ -60,18 +60,17 @@ class Workload:
         """The exports, in their order: spans, hostile spans, metrics."""
         specs = [sent.spec for sent in self.sent]
         batches = [specs[start : start + BATCH] for start in range(0, len(specs), BATCH)]
-        return [*(traces(batch, RESOURCE) for batch in batches), *self._hostile, self._metrics]
+        return [*(traces(batch, RESOURCE) for batch in batches), *self._planted, self._metrics]
 
     @cached_property
     def span_ids(self) -> set[bytes]:
         """Of every span that a trace store must get."""
-        return {*(sent.spec.span_id for sent in self.sent), self._hostile_span.span_id}
+        return {sent.spec.span_id for sent in (*self.sent, *self._hostile)}
 
     def expected(self, contract: Contract) -> Samples:
         """What must come out, by a contract: every sample that is not zero."""
         seen = [_clamped(sent.seen, contract) for sent in self.sent if sent.seen]
-        hostile = {"lane": OTHER, "component": OTHER, "error.type": OTHER}
-        seen.append(Seen(self._hostile_span.name, hostile, self._hostile_span.nanoseconds))
+        seen += [sent.seen for sent in self._hostile if sent.seen]
         job = ("job", SERVICE["service.name"])
         own = {job, ("instance", INSTANCE)}
         instruments: Samples = {}
@@ -121,16 +120,30 @@ class Workload:
         yield Sent(Spec("message.process", {"error.type": kinds[0]}, failed=True))  # handled elsewhere
 
     @cached_property
-    def _hostile_span(self) -> Spec:
-        return self._identified(Sent(Spec("lane.classify", nanoseconds=5_000_000))).spec
+    def _hostile(self) -> list[Sent]:
+        """One span for each way to plant; what is left of the wrong values counts as `other`."""
+        wrong = {"lane": OTHER, "component": OTHER, "error.type": OTHER}
+        right = {"lane": "faq", "component": "cache", "error.type": "timeout", "message_id": MESSAGE_ID}
+        labels = [wrong, wrong, wrong, wrong, right, {"lane": "faq"}]
+        spans = [Spec("lane.classify", right if one is wrong else one, 5_000_000) for one in labels]
+        return [
+            self._identified(Sent(spec, Seen(spec.name, one, spec.nanoseconds)))
+            for spec, one in zip(spans, labels, strict=True)
+        ]
 
     @cached_property
-    def _hostile(self) -> list[Request]:
-        """A span with a canary wherever one fits; and an unknown service, which must not even be stored."""
-        request = traces([self._hostile_span], RESOURCE)
-        plant(self.canaries, request.resource_spans[0])
+    def _planted(self) -> list[Request]:
+        """The hostile spans, each in an export of its own; and an unknown service, which must not even be stored."""
+        requests = [traces([sent.spec], RESOURCE) for sent in self._hostile]
+        texts, in_bytes, in_list, in_map, twice, numbers = (request.resource_spans[0] for request in requests)
+        plant_texts(self.canaries, texts)
+        plant_types(self.canaries, in_bytes, "bytes", str.encode)
+        plant_types(self.canaries, in_list, "a list", lambda text: ["faq", text])
+        plant_types(self.canaries, in_map, "a map", lambda text: {text: text})
+        plant_twice(self.canaries, twice)
+        plant_numbers(self.canaries, numbers)
         stranger = self._identified(Sent(Spec("lane.classify", {"lane": "faq"}))).spec
-        return [request, traces([stranger], {"service.name": self.canaries.plant("the name of another service")})]
+        return [*requests, traces([stranger], {"service.name": self.canaries.plant("the name of another service")})]
 
     @cached_property
     def _metrics(self) -> Request:
@@ -225,10 +238,44 @@ def _queries() -> Iterator[Sent]:
 
 
 def _others() -> Iterator[Sent]:
-    """What only traces show."""
+    """What only traces show: other spans, and names and values of every shape, right and wrong."""
     for name in ("message.process", "reply.send", "llm.chat", "db.acquire", "idempotency.mark", "process_message"):
-        yield Sent(Spec(name, {"message_id": "3EB0C767D26A1B2C3D4E"}))
+        yield Sent(Spec(name, {"message_id": MESSAGE_ID}))
     for name in ("GET", "SET", "PING"):
         yield Sent(Spec(name, {"db.system.name": "redis"}, scope=REDIS, kind=Span.SPAN_KIND_CLIENT))
     yield Sent(Spec("lane.classify", {"lane": "faq"}, scope="some.library"))
     yield Sent(Spec("process_message", {"family": "mem0.write", "status": "success"}))
+    for name in NAMES:
+        yield Sent(Spec(name, scope="some.library"))
+        yield Sent(Spec("process_message", scope=name))
+    for text in MESSAGE_IDS:
+        yield Sent(Spec("process_message", {"message_id": text}))
+    for code in (99, 100, 599, 600, "200", True):
+        yield Sent(Spec("GET /health", {"http.response.status_code": code}, scope=FASTAPI))
+
+
+MESSAGE_ID = "3EB0C767D26A1B2C3D4E"
+MESSAGE_IDS = [
+    "3A" * 4,
+    "3A" * 32,
+    "3A" * 33,
+    "3EB0C7",
+    "3EB012345678",
+    "maria.silva",
+    f"{MESSAGE_ID}@s.whatsapp.net",
+    "",
+]
+NAMES = ["mem0.write", "process.v2", "step.two", "v1.v2", "Maria Silva", "joão", "x" * 64, "x" * 65, "patient.5511", ""]
+NAMES += [
+    "POST",
+    "POST /a/{b}",
+    "POST /p/123",
+    "GET /Maria",
+    "SELECT",
+    "BEGIN;",
+    "SELECT Maria",
+    "MGET",
+    "1a",
+    "a1",
+    ".a",
+]
