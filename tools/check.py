@@ -68,16 +68,17 @@ def knows_what_is_asked(it: Checked) -> Iterator[Finding]:
     found = consumers(it.sources)
     recorded = {consumer.records for consumer in found if consumer.records}
     for consumer in found:
-        labels: set[str] = set(TARGET_LABELS)
-        for use in consumer.uses:
-            labels |= _labels_of(it.contract, use.sample, recorded)
-            for problem in _problems(it.contract, use, recorded):
-                yield Finding(consumer.file, consumer.line, f"{consumer}: {problem}")
-        for label in sorted(_grouped(consumer) - labels):
-            if not any(use.sample in recorded or not use.sample for use in consumer.uses):
-                yield Finding(
-                    consumer.file, consumer.line, f"{consumer}: nothing that it selects has the label {label}"
-                )
+        problems = [problem for use in consumer.uses for problem in _problems(it.contract, use, recorded)]
+        for problem in problems or _ungrouped(it.contract, consumer, recorded):
+            yield Finding(consumer.file, consumer.line, f"{consumer}: {problem}")
+
+
+def _ungrouped(rules: Contract, consumer: Consumer, recorded: set[str]) -> Iterator[str]:
+    """Labels that `by` or `on` name and nothing selected has; recorded series may have any."""
+    if not any(use.sample in recorded or not use.sample for use in consumer.uses):
+        labels = TARGET_LABELS.union(*(_labels_of(rules, use.sample) for use in consumer.uses))
+        for label in sorted(set().union(*(use.grouped for use in consumer.uses)) - labels):
+            yield f"nothing that it selects has the label {label}"
 
 
 def _problems(rules: Contract, use: Use, recorded: set[str]) -> Iterator[str]:
@@ -116,16 +117,10 @@ def _idle(rules: Contract, label: str, pattern: str) -> str:
     return next((word for word in words if plain and word not in _known(rules, label)), "")
 
 
-def _labels_of(rules: Contract, sample: str, recorded: set[str]) -> set[str]:
+def _labels_of(rules: Contract, sample: str) -> set[str]:
     if sample in rules.samples:
         return rules.own_labels(sample)
-    if sample in recorded:
-        return set()
     return {label for health in rules.health if sample.startswith(health.name) for label in health.labels}
-
-
-def _grouped(consumer: Consumer) -> set[str]:
-    return set().union(*(use.grouped for use in consumer.uses))
 
 
 def writes_metrics_page(it: Checked) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The real Collector with a real YAML, on free ports of the loopback interface, and what it shows to Prometheus."""
 
+import os
 import re
 import signal
 import ssl
@@ -19,7 +20,8 @@ from tools.programs import ensure
 from tools.sources import ROOT
 from tools.waiting import until
 
-CONFIG = ROOT / "otel-collector" / "config.yaml"
+# The shipped YAML, or another one that has to pass the same tests (`make mutants`).
+CONFIG = Path(os.environ.get("COLLECTOR_CONFIG") or ROOT / "otel-collector" / "config.yaml")
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 _EXEMPLAR = re.compile(r"^(?P<name>\w+){.*} \S+ # {(?P<ids>.*)} \S+ \S+$")

@@ -140,6 +140,17 @@ def _operations(rules: Contract, name: str) -> set[str]:
     return set(metric.labels.get("operation", [])) if metric else set()
 
 
+def fills_labels(it: Checked) -> Iterator[Finding]:
+    """A span without what a label is made from shows as `other`, unless being there is what makes the metric."""
+    makers = {metric.source.attribute for metric in it.contract.derived.values()}
+    wanted = {f'"{key}": "{OTHER}"' for key in it.contract.label_attributes if key not in makers}
+    statements = it.yaml.statements(collector_yaml.LABELS)
+    found = {pair for one in statements for pair in re.findall(r'"[^"]+": "[^"]*"', one.text)}
+    for pair in sorted(found ^ wanted):
+        what = "is missing" if pair in wanted else "is no label of the contract, or makes a metric by being there"
+        yield it.wrong(f"{collector_yaml.LABELS}: {pair} {what}", "processors", collector_yaml.LABELS)
+
+
 def has_rows(it: Checked) -> Iterator[Finding]:
     """⑤ One row makes each derived metric, from the right aggregate and spans, with the right labels."""
     rows: dict[str, Row] = {}
@@ -296,7 +307,9 @@ def orders_pipelines(it: Checked) -> Iterator[Finding]:
                 text = f"{sampler} stands before {derives[0]}: counts would be of the sample, not of what happened"
                 yield it.wrong(text, "service", "pipelines", name)
         if any(type_of(receiver) == "span_metrics" for receiver in pipeline["receivers"]):
-            yield from _order(it, name, [collector_yaml.ROWS, collector_yaml.DERIVED, "filter/raw"])
+            yield from _order(
+                it, name, [collector_yaml.LABELS, collector_yaml.ROWS, collector_yaml.DERIVED, "filter/raw"]
+            )
             if "memory_limiter" in map(type_of, pipeline["processors"]):
                 yield it.wrong("a refused flush loses its exemplars", "service", "pipelines", name, "processors")
     if it.yaml.part("processors", "batch") != {"timeout": "0s", "send_batch_size": 0}:
@@ -407,6 +420,7 @@ RULES: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     shapes_names,
     knows_services,
     sets_families,
+    fills_labels,
     has_rows,
     has_dimensions,
     keeps_series_stable,

@@ -10,6 +10,7 @@ from tools.sources import SourceError, Sources, Yaml
 
 PATH = "otel-collector/config.yaml"
 VARIABLE = re.compile(r"\$\{env:(?P<name>\w+)(?P<rest>[^}]*)\}")
+LABELS = "transform/labels"
 SPANS, ROWS, DERIVED, INSTRUMENTS = "transform/spans", "metrics_transform", "transform/derived", "transform/instruments"
 SERVICES, ALLOWED = "filter/services", "filter/instruments"
 SAMPLERS = ("probabilistic_sampler", "tail_sampling")

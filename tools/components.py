@@ -420,7 +420,7 @@ def worker(folder: Path, environment: Mapping[str, str]) -> Component:
 
 def service(ports: Ports, environment: Mapping[str, str]) -> Component:
     """The webhook."""
-    # Fresh variables for each request: else a pipelined one would be part of the trace of the one before, and uncounted.
+    # Fresh context variables for each request: else a pipelined one is part of the trace before it, and not counted.
     options = ("--no-access-log", "--no-server-header", "--reset-contextvars", "--timeout-graceful-shutdown", "5")
     return Component(
         "service",

@@ -21,11 +21,11 @@ Kind = Literal["alert", "recording rule", "panel", "variable", "annotation"]
 Operator = Literal["=", "!=", "=~", "!~"]
 
 _OPERATORS: dict[str, Operator] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
-# Grafana's own variables; what is left stands inside of a matcher, where anything may come.
+_ANY = "_any_value_"  # what a variable of Grafana's stands for inside of a matcher
 _GRAFANA = (
     (r"\$\{?__range_s\}?", "3600"),
     (r"\[\$\{?\w+\}?(?=[\]:])", "[5m"),
-    (r"\$\{\w+(:\w+)?\}|\$\w+|\[\[\w+\]\]", ".*"),
+    (r"\$\{\w+(:\w+)?\}|\$\w+|\[\[\w+\]\]", _ANY),
 )
 _LABEL_VALUES = re.compile(r"label_values\((?:(?P<selector>.+),)?\s*(?P<label>\w+)\s*\)")
 
@@ -177,10 +177,7 @@ def _line(text: str, name: str) -> int:
 def _uses(node: Any, grouped: frozenset[str], *, quantile: bool) -> Iterator[Use]:
     kind = type(node).__name__
     if kind == "VectorSelector":
-        matchers = [
-            Matcher(item.name, _OPERATORS[str(item.op).rpartition(".")[2]], item.value)
-            for item in node.matchers.matchers
-        ]
+        matchers = [_matcher(item) for item in node.matchers.matchers]
         names = [matcher.value for matcher in matchers if matcher.label == "__name__" and matcher.operator == "="]
         sample = node.name or (names[0] if names else "")
         further = tuple(matcher for matcher in matchers if matcher.label != "__name__")
@@ -198,6 +195,12 @@ def _uses(node: Any, grouped: frozenset[str], *, quantile: bool) -> Iterator[Use
             yield from _uses(argument, grouped, quantile=quantile or node.func.name.startswith("histogram_"))
     elif hasattr(node, "expr"):  # parentheses, a minus, a subquery
         yield from _uses(node.expr, grouped, quantile=quantile)
+
+
+def _matcher(item: Any) -> Matcher:
+    if _ANY in item.value:
+        return Matcher(item.name, "=~", item.value.replace(_ANY, ".*"))
+    return Matcher(item.name, _OPERATORS[str(item.op).rpartition(".")[2]], item.value)
 
 
 def _labels(modifier: Any) -> set[str]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tools.contract import JOB, Contract, Metric, attribute, load
+from tools.contract import JOB, OTHER, Contract, Metric, attribute, load
 from tools.sources import Sources
 
 SHIPPED = load(Sources.of_disk())
@@ -34,7 +34,7 @@ def expected(spans: Iterable[Seen], contract: Contract = SHIPPED) -> Samples:
     samples: Counter[tuple[str, Labels]] = Counter()
     for seen in spans:
         for metric in (metric for metric in contract.derived.values() if feeds(metric, seen)):
-            labels = {label: seen.attributes[attribute(label)] for label in metric.labels} | {"job": JOB}
+            labels = {label: seen.attributes.get(attribute(label), OTHER) for label in metric.labels} | {"job": JOB}
             for name, further, value in _samples(metric, contract.buckets, seen.nanoseconds):
                 samples[name, frozenset((labels | further).items())] += value
     return {(name, labels): _seconds(name, value) for (name, labels), value in samples.items() if value}

@@ -96,11 +96,9 @@ def registry(contract: Contract) -> dict[str, dict[str, Any]]:
     ]
     group = {"id": f"registry.{NAMESPACE}", "type": "attribute_group", "brief": "Labels.", "attributes": attributes}
     return {
-        "registry_manifest.yaml": {
-            "name": NAMESPACE,
+        "manifest.yaml": {
             "description": "Telemetry of the healthcare backend.",
-            "semconv_version": "1.0.0",
-            "schema_base_url": "https://example.org/schemas/",
+            "schema_url": f"https://example.org/{NAMESPACE}/schemas/1.0.0",
         },
         "attributes.yaml": {"groups": [group]},
         "metrics.yaml": {"groups": [_group(metric) for metric in contract.metrics]},

@@ -1,8 +1,10 @@
 """`make mutants`: the checks are checked.
 
 Every small break of the Collector's YAML, of the contract and of the service's redaction is tried; each must be caught
-by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason in mutants.yaml
-beside this file. Exit code: 0 if none is without, else 1.
+by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason: mutants.yaml
+beside this file has them, and names the tests that catch what a plan cannot see.
+
+Exit code: 0 if none is without a reason, else 1.
 """
 
 import argparse
@@ -15,12 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -36,7 +37,7 @@ from tools.plan.running import CannotRunError, Outcome, Version
 from tools.plan.workload import Workload
 from tools.sources import ROOT, SourceError, Sources
 
-REASONS = ROOT / "tools" / "mutants.yaml"
+KNOWN = ROOT / "tools" / "mutants.yaml"
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = ("tests/unit/test_observability.py", "tests/unit/test_export.py", "tests/unit/test_logs.py")
@@ -59,24 +60,27 @@ def mutants() -> list[Mutant]:
     return found + [mutant for path in REDACTION for mutant in of_python(path, sources.text(path))]
 
 
-def judge(mutant: Mutant, run: bool = True) -> Verdict:
-    """Who catches it; without `run` only those who start nothing are asked."""
+def look(mutant: Mutant) -> Verdict:
+    """Who catches it without starting anything."""
     if mutant.path in REDACTION:
-        return Verdict(mutant, _tested(mutant) if run else "", _reason(mutant))
-    edited = _shipped().edited(mutant.path, mutant.text)
+        return Verdict(mutant)
     try:
-        it = Checked(edited)
+        it = Checked(_shipped().edited(mutant.path, mutant.text))
     except SourceError:
         return Verdict(mutant, "check: schema")
     for rule in static(it):
         return Verdict(mutant, f"check: {rule}")
-    if mutant.path == contract.PATH:
-        return Verdict(mutant, "check: writes_metrics_page" if [*writes_metrics_page(it)] else "", _reason(mutant))
-    if not run:
-        return Verdict(mutant)
-    if [*validates(it)]:
+    return Verdict(mutant, "check: writes_metrics_page" if next(writes_metrics_page(it), None) else "")
+
+
+def run(mutant: Mutant) -> Verdict:
+    """Who catches it when it runs: the real Collector, or the tests of the service."""
+    if mutant.path in REDACTION:
+        return Verdict(mutant, _tested(mutant), _reason(mutant))
+    edited = _shipped().edited(mutant.path, mutant.text)
+    if next(validates(Checked(edited)), None):
         return Verdict(mutant, "check: validates")
-    return Verdict(mutant, _planned(edited), _reason(mutant))
+    return Verdict(mutant, _planned(edited) or _tested_by_name(mutant), _reason(mutant))
 
 
 def _planned(edited: Sources) -> str:
@@ -90,6 +94,7 @@ def _planned(edited: Sources) -> str:
         *difference.leaks(base, outcome),
         *difference.contract(outcome, _workload().expected(_contract()), _contract()),
         *difference.metrics(base, outcome, (_contract(), _contract())),
+        *difference.health(base, outcome),
         *difference.traces(base, outcome),
     ]
     return f"plan: {'leak' if changes[0].severity == 'leak' else changes[0].area}" if changes else ""
@@ -108,22 +113,33 @@ def _tested(mutant: Mutant) -> str:
     """Whether a test of the service's redaction fails on a copy of the service with the mutant in it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copied = Path(folder)
-        shutil.copytree(
-            ROOT / "service" / "app", copied / "service" / "app", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / "service", copied / "service", ignore=shutil.ignore_patterns("__pycache__"))
         (copied / "otel-collector").symlink_to(ROOT / "otel-collector")
         (copied / mutant.path).write_text(mutant.text, "utf-8")
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={copied / 'service'} {ROOT}"]
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *REDACTION_TESTS],
-            cwd=ROOT,
-            env={key: text for key, text in os.environ.items() if key != "PYTHONPATH"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py)", run.stdout, re.MULTILINE)
-    return f"test: {failed[1]}" if failed else ("test: the service does not start" if run.returncode else "")
+        return _failing(["-o", f"pythonpath={copied / 'service'} {ROOT}", *REDACTION_TESTS])
+
+
+def _tested_by_name(mutant: Mutant) -> str:
+    """Whether the tests that mutants.yaml names for it fail with the mutant in place of the shipped YAML."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(mutant.text, "utf-8")
+        named = [str(one["test"]).split() for one in _known(mutant) if "test" in one]
+        return next(filter(None, (_failing(test, COLLECTOR_CONFIG=str(file)) for test in named)), "")
+
+
+def _failing(arguments: Sequence[str], **environment: str) -> str:
+    """The test that fails first; empty if none does."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env={key: text for key, text in os.environ.items() if key != "PYTHONPATH"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py)", ran.stdout, re.MULTILINE)
+    return f"test: {failed[1]}" if failed else ("test: nothing starts" if ran.returncode else "")
 
 
 @cache
@@ -150,36 +166,30 @@ def _base() -> Outcome:
 
 
 @cache
-def _reasons() -> list[dict[str, Any]]:
-    return yaml.safe_load(REASONS.read_text("utf-8")) or []
+def _entries() -> list[dict[str, str]]:
+    return yaml.safe_load(KNOWN.read_text("utf-8")) or []
+
+
+def _known(mutant: Mutant) -> list[dict[str, str]]:
+    """What mutants.yaml says of it: tests that catch it, reasons why it may live."""
+    return [one for one in _entries() if one["file"] == mutant.path and re.search(one["mutants"], mutant.name)]
 
 
 def _reason(mutant: Mutant) -> str:
-    return next(
-        (one["reason"] for one in _reasons() if one["file"] == mutant.path and re.search(one["mutants"], mutant.name)),
-        "",
-    )
+    return next((one["reason"] for one in _known(mutant) if "reason" in one), "")
 
 
-def judged(chosen: Sequence[Mutant], jobs: int, console: Console) -> Iterator[Verdict]:
-    """The verdicts, with a bar that shows how far it is."""
+def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Console) -> list[Verdict]:
+    """All looked at; those that no look catches are run, or so many of them, the same ones every time."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        ProcessPoolExecutor(jobs) as pool,
-    ):
-        task = progress.add_task("mutants", total=len(chosen))
-        futures: list[Future[Verdict]] = [pool.submit(judge, mutant) for mutant in chosen]
-        for future in futures:
-            yield future.result()
-            progress.advance(task)
-
-
-def sampled(all_of_them: Sequence[Mutant], size: int) -> list[Mutant]:
-    """So many of those that no static look catches, the same every time, and all others, which cost little."""
-    quick = [mutant for mutant in all_of_them if mutant.path not in REDACTION and judge(mutant, run=False).caught_by]
-    rest = [mutant for mutant in all_of_them if mutant not in quick]
-    return quick + random.Random(SEED).sample(rest, min(size, len(rest)))  # noqa: S311
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with bar, ProcessPoolExecutor(jobs) as pool:
+        looked = list(bar.track(pool.map(look, chosen, chunksize=20), len(chosen), description="looked at"))
+        rest = [verdict.mutant for verdict in looked if not verdict.caught_by]
+        if sample is not None:
+            rest = random.Random(SEED).sample(rest, min(sample, len(rest)))  # noqa: S311
+        ran = list(bar.track(pool.map(run, rest), len(rest), description="run"))
+    return [verdict for verdict in looked if verdict.caught_by] + ran
 
 
 def report(verdicts: Sequence[Verdict], seconds: float, console: Console) -> bool:
@@ -220,9 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{mutant.path}: {mutant.name}")
         return 0
     started = time.monotonic()
-    if given.sample is not None:
-        chosen = sampled(chosen, given.sample)
-    verdicts = list(judged(chosen, given.jobs, console))
+    verdicts = judged(chosen, given.jobs, given.sample, console)
     return 0 if report(verdicts, time.monotonic() - started, console) else 1
 
 

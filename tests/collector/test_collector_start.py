@@ -2,16 +2,21 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+
+import grpc
+import pytest
 
 from tests.collector.bench import Bench, own
 from tools.collector import CONFIG, Collector
 from tools.expected import SHIPPED, Seen
-from tools.otlp import Spec, send, send_http, traces
+from tools.otlp import Request, Spec, send, send_http, traces
 from tools.otlp_sink import Sink
 from tools.programs import ensure
 from tools.waiting import until
 
+LARGEST = 4 * 2**20
 OVERFLOW = re.compile(r'^span_calls_total{.*otel_metric_overflow="true"} ([1-9].*)$', re.MULTILINE)
 
 
@@ -19,12 +24,6 @@ def test_it_is_valid_without_any_variable() -> None:
     command = [str(ensure("otelcol")), "validate", f"--config={CONFIG}"]
     result = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
-
-
-def test_every_variable_has_a_default() -> None:
-    used = re.findall(r"\$\{env:([^}]*)\}", CONFIG.read_text().replace("${env:…}", ""))
-    assert used
-    assert [variable for variable in used if not re.fullmatch(r"[A-Z_]+:-\S+", variable)] == []
 
 
 def test_it_starts_and_works_without_a_warning(bench: Bench) -> None:
@@ -43,10 +42,24 @@ def test_it_tells_its_own_health(bench: Bench) -> None:
     assert {"otelcol_exporter_sent_spans", "otelcol_exporter_queue_size"} <= own_metrics.keys()
 
 
-def test_too_large_exports_are_refused_and_the_rest_goes_on(bench: Bench) -> None:
-    huge = traces([Spec("process_message", {"lane": "x" * 5_000_000})])
-    assert send_http(bench.collector.http, huge).status_code in {400, 413}
+def test_exports_larger_than_4_mib_are_refused_and_all_others_taken(bench: Bench) -> None:
+    fits, too_large = _of_bytes(LARGEST), _of_bytes(LARGEST + 1)
+    send(bench.collector.grpc, fits)
+    with pytest.raises(grpc.RpcError) as refused:
+        send(bench.collector.grpc, too_large)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert send_http(bench.collector.http, fits).status_code == 200
+    assert send_http(bench.collector.http, too_large).status_code == 400
     assert bench.derive(traces([Spec("process_message")])) == {}
+
+
+def _of_bytes(size: int) -> Request:
+    """An export of exactly this size."""
+    spec = Spec("process_message", {"padding": "x" * (size - 200)})
+    rest = size - traces([spec]).ByteSize()
+    request = traces([replace(spec, attributes={"padding": "x" * (size - 200 + rest)})])
+    assert request.ByteSize() == size
+    return request
 
 
 def test_too_many_series_show_as_overflow_and_totals_stay_right(store: Sink, tmp_path: Path) -> None:

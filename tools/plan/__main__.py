@@ -75,6 +75,7 @@ def compare(old: Version, new: Version, workload: Workload, users: list[Consumer
     found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
     found.changes += difference.configuration(old.yaml, new.yaml)
     found.changes += difference.metrics(before, after, contracts)
+    found.changes += difference.health(before, after)
     found.changes += difference.traces(before, after)
     found.changes += difference.leaks(before, after)
     found.changes += difference.contract(after, workload.expected(contracts[1]), contracts[1])

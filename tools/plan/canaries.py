@@ -23,22 +23,24 @@ Wrap = Callable[[str], Any]
 class Canaries:
     """The marks planted so far, by place."""
 
-    planted: dict[str, bytes] = field(default_factory=dict)
+    planted: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    """Each mark as it is written in the bytes of an output."""
 
     def plant(self, place: str) -> str:
         """A text as a patient's data could be, to be put into this place."""
-        mark = self.planted.setdefault(place, f"canary{len(self.planted):03d}".encode())
+        [mark] = self.planted.setdefault(place, (f"canary{len(self.planted):03d}".encode(),))
         return f"{mark.decode()} Maria +55 11 91234-5678"
 
     def number(self, place: str) -> int:
         """A number as a phone's could be, for a place that takes numbers only."""
         number = 1_133_334_000 + len(self.planted)
-        self.planted.setdefault(place, Span(flags=number).SerializeToString()[2:])
+        varint, fixed = Span(dropped_links_count=number), Span(flags=number)
+        self.planted.setdefault(place, (varint.SerializeToString()[1:], fixed.SerializeToString()[2:]))
         return number
 
     def found(self, output: bytes) -> set[str]:
         """The places whose mark is in some output."""
-        return {place for place, mark in self.planted.items() if mark in output}
+        return {place for place, marks in self.planted.items() if any(mark in output for mark in marks)}
 
 
 def plant_texts(canaries: Canaries, resource_spans: Any) -> None:
@@ -62,6 +64,7 @@ def plant_texts(canaries: Canaries, resource_spans: Any) -> None:
 def plant_types(canaries: Canaries, resource_spans: Any, kind: str, wrap: Wrap) -> None:
     """A canary inside of a value that is no text, under every key that may leave."""
     [span] = resource_spans.scope_spans[0].spans
+    span.status.code = 3
     _set(canaries, resource_spans.resource.attributes, f"{kind} in resource attribute", IDENTITY, wrap)
     _set(canaries, span.attributes, f"{kind} in span attribute", [*RULED, *UNTYPED], wrap)
     _set(canaries, span.events.add(name="exception").attributes, f"{kind} in event attribute", EVENT, wrap)
@@ -70,7 +73,8 @@ def plant_types(canaries: Canaries, resource_spans: Any, kind: str, wrap: Wrap) 
 def plant_twice(canaries: Canaries, resource_spans: Any) -> None:
     """A canary as the second value of a key whose first value is right."""
     [span] = resource_spans.scope_spans[0].spans
-    span.events.add(name="exception", attributes=attributes({"exception.type": "ValueError"}))
+    for known in ("ValueError", "asyncpg.exceptions.UniqueViolationError", "E" * 100, "E" * 101, "Error2"):
+        span.events.add(name="exception", attributes=attributes({"exception.type": known}))
     for kind, target in (
         ("resource attribute", resource_spans.resource.attributes),
         ("span attribute", span.attributes),

@@ -65,9 +65,9 @@ def configuration(base: CollectorYaml, edit: CollectorYaml) -> Iterator[Change]:
     for path, before, after in _altered((), _effective(base), _effective(edit)):
         where = ".".join(path)
         if before is None:
-            yield Change("configuration", "new", where, f"+ {_short(after)}")
+            yield Change("configuration", "new", where, _short(after))
         elif after is None:
-            yield Change("configuration", "gone", where, f"- {_short(before)}")
+            yield Change("configuration", "gone", where, _short(before))
         else:
             yield Change("configuration", "changed", where, _delta(before, after))
 
@@ -221,7 +221,7 @@ def _metric(before: _Shape, after: _Shape) -> Iterator[tuple[Severity, str]]:
     yield from _labels(before, after)
     if before.edges != after.edges:
         lost, won = ([edge for edge in one if edge not in two] for one, two in _both(before.edges, after.edges))
-        yield "changed", f"buckets: {_minus(lost)}{_plus(won)}"
+        yield "changed", f"buckets: {_gone_and_new(lost, won)}"
     if before.count != after.count:
         yield "changed", f"counts {after.count:g} instead of {before.count:g} ({after.count / before.count:.0%})"
     elif any(before.below.get(edge) != after.below.get(edge) for edge in before.edges if edge in after.edges):
@@ -250,19 +250,29 @@ def _labels(before: _Shape, after: _Shape) -> Iterator[tuple[Severity, str]]:
     for label in sorted(before.values.keys() & after.values.keys()):
         gone, new = (sorted(one - two) for one, two in _both(before.values[label], after.values[label]))
         if gone or new:
-            yield "changed", f"label {label}: {_minus(gone)}{_plus(new)}, {sizes}"
+            yield "changed", f"label {label}: {_gone_and_new(gone, new)}, {sizes}"
 
 
 def _both(one: Any, two: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return (one, two), (two, one)
 
 
-def _minus(items: list[str]) -> str:
-    return " ".join(f"-{item}" for item in items)
+def _gone_and_new(gone: list[str], new: list[str]) -> str:
+    return " ".join([*(f"-{item}" for item in gone), *(f"+{item}" for item in new)])
 
 
-def _plus(items: list[str]) -> str:
-    return " " * bool(items) + " ".join(f"+{item}" for item in items)
+def health(base: Outcome, edit: Outcome) -> Iterator[Change]:
+    """The Collector's own metrics, which alerts on the pipeline need: their names and labels."""
+    for name in [*base.health, *(name for name in edit.health if name not in base.health)]:
+        before, after = base.health.get(name), edit.health.get(name)
+        if after is None:
+            yield Change("metrics", "gone", name, "is gone")
+        elif before is None:
+            yield Change("metrics", "new", name, "is new")
+        elif before != after:
+            yield Change(
+                "metrics", "changed", name, f"labels: {_gone_and_new(sorted(before - after), sorted(after - before))}"
+            )
 
 
 def traces(base: Outcome, edit: Outcome) -> Iterator[Change]:
@@ -276,10 +286,10 @@ def traces(base: Outcome, edit: Outcome) -> Iterator[Change]:
             yield from _exporter(name, base.stored[name], edit.stored[name])
             if edit.copies[name] > base.copies[name]:
                 yield Change("traces", "changed", name, f"{edit.copies[name]} spans are sent twice")
-    lost = [len(one.linked - set().union(set(), *one.trace_ids.values())) for one in (base, edit)]
-    if lost[1] > lost[0]:
-        text = f"{lost[1]} of {len(edit.linked)} exemplars lead to a trace that no store has"
-        yield Change("traces", "changed", "exemplars", text)
+    before, after = (one.linked - set().union(set(), *one.trace_ids.values()) for one in (base, edit))
+    if after and not before:
+        share = "all" if after == edit.linked else "some"
+        yield Change("traces", "changed", "exemplars", f"{share} lead to a trace that no store has")
 
 
 def _exporter(name: str, before: Mapping[str, Stored], after: Mapping[str, Stored]) -> Iterator[Change]:
@@ -303,7 +313,7 @@ def _exporter(name: str, before: Mapping[str, Stored], after: Mapping[str, Store
                 old, new = altered[0]
                 text = f"{place} {key} differs in {len(altered)} spans, such as {old or 'none'} → {_cut(new) or 'none'}"
                 yield Change("traces", "changed", name, text)
-    for what in ("name", "kind", "status", "events", "links", "scope"):
+    for what in ("name", "kind", "status", "events", "links", "scope", "rest"):
         if altered := [pair for pair in both if getattr(pair[0], what) != getattr(pair[1], what)]:
             old, new = (getattr(one, what) for one in altered[0])
             text = f"{what} differs in {len(altered)} spans, such as {old} → {_cut(str(new))}"
@@ -373,7 +383,7 @@ def effects(base: Outcome, edit: Outcome, users: list[Consumer]) -> Iterator[Eff
     for _ in range(len(users) + 1):  # until what recording rules pass on has reached everybody
         before = dict(state)
         for user in users:
-            fates = {use.sample: _fate(base.samples, edit.samples, use) or state.get(use.sample) for use in user.uses}
+            fates = {use.sample: _fate(base, edit, use) or state.get(use.sample) for use in user.uses}
             if samples := {sample for sample, fate in fates.items() if fate}:
                 worst: Fate = "goes blind" if "goes blind" in fates.values() else "changes meaning"
                 through[user] = (worst, samples)
@@ -394,9 +404,14 @@ def effects(base: Outcome, edit: Outcome, users: list[Consumer]) -> Iterator[Eff
     yield from sorted(found, key=lambda effect: (effect.what != "goes blind", effect.who))
 
 
-def _fate(base: Samples, edit: Samples, use: Use) -> Fate | None:
+def _fate(base: Outcome, edit: Outcome, use: Use) -> Fate | None:
     """What becomes of one selector: it finds nothing any more, or something else."""
-    old, new = (_selected(samples, use) for samples in (base, edit))
+    if use.sample in base.health:
+        needed = {matcher.label for matcher in use.matchers} & base.health[use.sample]
+        return (
+            None if needed <= edit.health.get(use.sample, frozenset()) and use.sample in edit.health else "goes blind"
+        )
+    old, new = (_selected(one.samples, use) for one in (base, edit))
     if old and not new:
         return "goes blind"
     return "changes meaning" if old != new else None

@@ -33,8 +33,8 @@ def show(plan: Plan, console: Console) -> None:
     console.print(f"[bold]{escape(plan.edit)}[/] against [bold]{escape(plan.base)}[/]")
     for area, changes in groupby(plan.changes, key=lambda change: change.area):
         console.print(f"\n[bold]{TITLES[area]}[/]")
-        for subject, group in groupby(changes, key=lambda change: change.subject):
-            _subject(console, subject, list(group))
+        for subjects, group in _together(list(changes)):
+            _subjects(console, subjects, group)
     _effects(console, plan.effects)
     console.print(f"\n{VERDICTS[plan.exit_code]}")
     before, after = plan.series
@@ -42,11 +42,23 @@ def show(plan: Plan, console: Console) -> None:
     console.print(f"[dim]{numbers}[/]")
 
 
-def _subject(console: Console, subject: str, changes: list[Change]) -> None:
-    if len(changes) == 1:
-        console.print(f"  {MARKS[changes[0].severity]} [bold]{escape(subject)}[/]  {escape(changes[0].text)}")
+def _together(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
+    """What is said of each subject; subjects of which the same is said come together."""
+    said: dict[str, list[Change]] = {}
+    for change in changes:
+        said.setdefault(change.subject, []).append(change)
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for subject, group in said.items():
+        alike.setdefault(tuple((change.severity, change.text) for change in group), []).append(subject)
+    return [(subjects, said[subjects[0]]) for subjects in alike.values()]
+
+
+def _subjects(console: Console, subjects: list[str], changes: list[Change]) -> None:
+    title = escape(", ".join(subjects))
+    if len(changes) == 1 and len(subjects) == 1:
+        console.print(f"  {MARKS[changes[0].severity]} [bold]{title}[/]  {escape(changes[0].text)}")
         return
-    console.print(f"    [bold]{escape(subject)}[/]")
+    console.print(f"    [bold]{title}[/]")
     for change in changes:
         console.print(f"      {MARKS[change.severity]} {escape(change.text)}")
 

@@ -1,6 +1,7 @@
 """One version of the Collector's YAML, run for real: the workload goes in, all that comes out is kept."""
 
 import gzip
+import re
 import threading
 import time
 from collections import Counter
@@ -50,6 +51,8 @@ class Stored:
     links: int
     resource: Mapping[str, str]
     scope: str
+    rest: str
+    """What should be empty: flags, counts of what was dropped, free texts."""
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Outcome:
     """Type and HELP by metric."""
     edges: dict[str, list[str]] = field(default_factory=dict)
     """Of the buckets, by metric."""
+    health: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The Collector's metrics about itself, each with the names of its labels."""
     exemplars: set[str] = field(default_factory=set)
     """The metrics that showed any."""
     linked: set[str] = field(default_factory=set)
@@ -173,6 +178,7 @@ class Version:
         for name, edge in sorted(edges, key=lambda pair: float(pair[1])):
             outcome.edges.setdefault(name, []).append(edge)
         outcome.meaning = self.collector.meaning()
+        outcome.health = _named(self.collector.own_exposition())
         for name, sink in self.sinks.items():
             outcome.stored[name] = dict(_stored(sink))
             counts = Counter(span.span_id for span in sink.spans())
@@ -211,7 +217,8 @@ def cost_ratio(base: Version, edit: Version, workload: Workload) -> float:
 
     Both have to be running, with a flush interval longer than this takes, since a flush costs the same for any traffic.
     """
-    spans = [resource for request in workload.requests[:-1] for resource in request.resource_spans]
+    exports = [request for request in workload.requests if isinstance(request, ExportTraceServiceRequest)]
+    spans = [resource for request in exports for resource in request.resource_spans]
     export = ExportTraceServiceRequest(resource_spans=spans).SerializeToString()
     payloads = [export] * (COST_SPANS // len(workload.sent))
     ratios = [edit.measure(payloads) / max(base.measure(payloads), 0.01) for _ in range(COST_ROUNDS)]
@@ -242,6 +249,15 @@ def run_together(versions: Sequence[Version], workload: Workload) -> None:
         raise failures[0]
 
 
+def _named(exposition: str) -> dict[str, frozenset[str]]:
+    """The metrics in an exposition with the names of their labels."""
+    found: dict[str, frozenset[str]] = {}
+    for line in exposition.splitlines():
+        if match := re.match(r"(otelcol_\w+)(?:\{(.*)\})? ", line):
+            found[match[1]] = found.get(match[1], frozenset()) | set(re.findall(r'(\w+)="', match[2] or ""))
+    return found
+
+
 def _note(outcome: Outcome, canaries: Canaries, where: str, output: bytes) -> None:
     if found := canaries.found(output):
         outcome.leaks[where] = found
@@ -265,7 +281,15 @@ def _span(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> Stored:
         len(span.links),
         _texts(resource.resource.attributes),
         f"{scope.scope.name} {scope.scope.version} {_texts(scope.scope.attributes)}",
+        _rest(resource, scope, span),
     )
+
+
+def _rest(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> str:
+    numbers = [part.dropped_attributes_count for part in (resource.resource, scope.scope, span, *span.events)]
+    numbers += [span.dropped_events_count, span.dropped_links_count, span.flags]
+    texts = [resource.schema_url, scope.schema_url, span.trace_state, span.status.message]
+    return " ".join([*(text for text in texts if text), *(str(number) for number in numbers if number)])
 
 
 def _texts(attributes: Any) -> dict[str, str]:

@@ -27,6 +27,10 @@ INSTANCE = "0123abcd-0123-abcd-0123-0123456789ab"
 RESOURCE = {**SERVICE, "service.instance.id": INSTANCE, "service.version": "1.2.3"}
 LOST = 7
 QUEUED = 12
+TEMPORALITY = (
+    AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE,
+    AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Workload:
         """The exports, in their order: spans, hostile spans, metrics."""
         specs = [sent.spec for sent in self.sent]
         batches = [specs[start : start + BATCH] for start in range(0, len(specs), BATCH)]
-        return [*(traces(batch, RESOURCE) for batch in batches), *self._planted, self._metrics]
+        return [*(traces(batch, RESOURCE) for batch in batches), *self._planted, *self._metrics]
 
     @cached_property
     def span_ids(self) -> set[bytes]:
@@ -72,14 +76,15 @@ class Workload:
         seen = [_clamped(sent.seen, contract) for sent in self.sent if sent.seen]
         seen += [sent.seen for sent in self._hostile if sent.seen]
         job = ("job", SERVICE["service.name"])
-        own = {job, ("instance", INSTANCE)}
         instruments: Samples = {}
         for name, metric in contract.instruments.items():
-            if metric.source.instrument == "mem0.write_queue_size":
-                instruments[name, frozenset(own)] = QUEUED
-            if metric.source.instrument == "telemetry.spans.lost":
-                for reason in metric.labels["reason"]:
-                    instruments[name, frozenset({*own, ("reason", reason)})] = LOST
+            for instance in (INSTANCE[:3], OTHER):
+                own = {job, ("instance", instance)}
+                if metric.source.instrument == "mem0.write_queue_size":
+                    instruments[name, frozenset(own)] = QUEUED
+                if metric.source.instrument == "telemetry.spans.lost":
+                    for reason in (*metric.labels["reason"], OTHER):
+                        instruments[name, frozenset({*own, ("reason", reason)})] = LOST
         return expected(seen, contract) | instruments
 
     def _identified(self, sent: Sent) -> Sent:
@@ -146,25 +151,44 @@ class Workload:
         return [*requests, traces([stranger], {"service.name": self.canaries.plant("the name of another service")})]
 
     @cached_property
-    def _metrics(self) -> Request:
-        """The two instruments of the contract, described wrongly, and metrics that must not pass."""
-        gauge = Metric(
-            name="mem0.write_queue_size", unit="1", description=self.canaries.plant("a metric's description")
-        )
+    def _metrics(self) -> list[Request]:
+        """The two instruments, described wrongly, of a known process and of one that hides; others must not pass."""
         planted = attributes({"patient": self.canaries.plant("an attribute of a data point")})
-        gauge.gauge.data_points.add(as_int=QUEUED, time_unix_nano=START, attributes=planted)
-        gauge.gauge.data_points[0].exemplars.add(as_int=1, time_unix_nano=START, filtered_attributes=planted)
-        lost = Metric(name="telemetry.spans.lost", unit="1")
-        lost.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-        lost.sum.is_monotonic = True
-        reasons = set().union(*(contract.closed_set("reason") for contract in self.contracts)) - {OTHER}
-        for reason in sorted(reasons):
+        text = self.canaries.plant("a metric's description")
+        reasons = sorted(set().union(*(contract.closed_set("reason") for contract in self.contracts)) - {OTHER})
+        gauge, lost = _gauge("mem0.write_queue_size", QUEUED, text), _counter("telemetry.spans.lost", [], text)
+        for reason in (*reasons, self.canaries.plant("the attribute reason")):
             lost.sum.data_points.add(as_int=LOST, time_unix_nano=START, attributes=attributes({"reason": reason}))
-        names = ["patients", "webhook_requests_total", "span.calls", self.canaries.plant("a metric's name")]
-        foreign = [Metric(name=name) for name in names]
-        for metric in foreign:
-            metric.gauge.data_points.add(as_int=666, time_unix_nano=START)
-        return metrics([gauge, lost, *foreign], RESOURCE)
+        for point in (*gauge.gauge.data_points, *lost.sum.data_points):
+            point.attributes.extend(planted)
+            point.exemplars.add(as_int=1, time_unix_nano=START, filtered_attributes=planted)
+        foreign = [_gauge(name, 666) for name in ("patients", "webhook_requests_total", "telemetry.spans.lost")]
+        foreign += [_gauge(self.canaries.plant("a metric's name"), 666), _counter("mem0.write_queue_size", [666])]
+        foreign += [_counter("telemetry.spans.lost", [666], delta=True), _counter("span.calls", [666])]
+        foreign += [_counter("telemetry.spans.lost", [666], monotonic=False)]
+        hidden = {**RESOURCE, "service.instance.id": self.canaries.plant("the id of a process")}
+        stranger = {**RESOURCE, "service.name": self.canaries.plant("the service of a metric")}
+        return [
+            metrics([gauge, lost], RESOURCE),
+            metrics([gauge, lost], hidden),
+            metrics([gauge, lost], stranger),
+            metrics(foreign, RESOURCE),
+        ]
+
+
+def _gauge(name: str, number: int, text: str = "") -> Metric:
+    metric = Metric(name=name, unit="1", description=text)
+    metric.gauge.data_points.add(as_int=number, time_unix_nano=START)
+    return metric
+
+
+def _counter(name: str, numbers: list[int], text: str = "", delta: bool = False, monotonic: bool = True) -> Metric:
+    metric = Metric(name=name, unit="1", description=text)
+    metric.sum.aggregation_temporality = TEMPORALITY[delta]
+    metric.sum.is_monotonic = monotonic
+    for number in numbers:
+        metric.sum.data_points.add(as_int=number, time_unix_nano=START)
+    return metric
 
 
 def own(seen: Seen) -> Spec:
@@ -207,7 +231,7 @@ def _clamped(seen: Seen, contract: Contract) -> Seen:
 def _requests() -> Iterator[Sent]:
     """SERVER spans as FastAPI's instrumentation makes them, also of requests that no handler saw."""
     routes = [WEBHOOK, f"{WEBHOOK}/{{event}}", "/health", None]
-    for method, route, code in itertools.product(["POST", "GET"], routes, [200, 401, 413, 422, 500, 503, None]):
+    for method, route, code in itertools.product(["POST", "GET"], routes, [200, 399, 400, 401, 422, 500, 503, None]):
         yield _request(method, route, code)
     said = [("faq", "success"), ("price", "success"), ("scheduling", "success"), ("complex", "error")]
     said += [("none", "duplicate"), ("none", "ignored")]
@@ -240,7 +264,8 @@ def _queries() -> Iterator[Sent]:
 def _others() -> Iterator[Sent]:
     """What only traces show: other spans, and names and values of every shape, right and wrong."""
     for name in ("message.process", "reply.send", "llm.chat", "db.acquire", "idempotency.mark", "process_message"):
-        yield Sent(Spec(name, {"message_id": MESSAGE_ID}))
+        labels = {"status": "success"} if name == "reply.send" else {}
+        yield Sent(Spec(name, {"message_id": MESSAGE_ID, **labels}), Seen(name, labels))  # some contract may count it
     for name in ("GET", "SET", "PING"):
         yield Sent(Spec(name, {"db.system.name": "redis"}, scope=REDIS, kind=Span.SPAN_KIND_CLIENT))
     yield Sent(Spec("lane.classify", {"lane": "faq"}, scope="some.library"))
@@ -250,6 +275,8 @@ def _others() -> Iterator[Sent]:
         yield Sent(Spec("process_message", scope=name))
     for text in MESSAGE_IDS:
         yield Sent(Spec("process_message", {"message_id": text}))
+    for kind in (0, 5, 6):
+        yield Sent(Spec("process_message", kind=Span.SpanKind.ValueType(kind)))
     for code in (99, 100, 599, 600, "200", True):
         yield Sent(Spec("GET /health", {"http.response.status_code": code}, scope=FASTAPI))
 

@@ -1,0 +1,100 @@
+"""The edits of docs/editing-the-collector.md: each is a diff in the text, followed by what `make plan` says about it.
+
+`python -m tools.plan.examples` writes the plans anew; a test executes all of them and compares.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from tools.plan.__main__ import plan
+from tools.plan.report import show
+from tools.sources import ROOT, Sources
+
+PAGE = "docs/editing-the-collector.md"
+WIDTH = 10_000
+
+_EXAMPLE = re.compile(
+    r"^### (?P<title>.+?)\n(?:(?!^##).)*?```diff\n(?P<diff>.*?)```\n\n```text\n(?P<plan>.*?)```\n",
+    re.DOTALL | re.MULTILINE,
+)
+# What differs from run to run: seconds and the cost, unless it is a change itself.
+_UNSTEADY = re.compile(r", CPU per span [\d.]+×, [\d.]+ s$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One edit, and the plan that stands in the docs."""
+
+    title: str
+    diff: str
+    plan: str
+
+
+def examples(page: str) -> list[Example]:
+    """All in the page, in order."""
+    return [Example(match["title"], match["diff"], match["plan"]) for match in _EXAMPLE.finditer(page)]
+
+
+def edited(base: Sources, diff: str) -> Sources:
+    """The base with a diff applied.
+
+    Raises:
+        ValueError: it does not apply; the message is git's.
+    """
+    paths = re.findall(r"^\+\+\+ b/(\S+)", diff, re.MULTILINE)
+    with tempfile.TemporaryDirectory(prefix="edit-") as folder:
+        for path in paths:
+            file = Path(folder) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(base.text(path), "utf-8")
+        run = subprocess.run(
+            ["git", "apply", "-"],  # noqa: S607
+            cwd=folder,
+            input=diff,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise ValueError(run.stderr.strip())
+        for path in paths:
+            base = base.edited(path, (Path(folder) / path).read_text("utf-8"))
+    return base
+
+
+def answer(base: Sources, example: Example) -> str:
+    """What the plan says about an edit of this base, without colours and without what differs from run to run."""
+    text = StringIO()
+    show(plan(base, edited(base, example.diff), cost=False), Console(file=text, width=WIDTH, soft_wrap=True))
+    lines = _UNSTEADY.sub("", text.getvalue()).splitlines()[1:]  # the first names the versions
+    return "\n".join(lines).strip() + "\n"
+
+
+def rewritten(page: str, base: Sources) -> Iterator[tuple[str, str]]:
+    """Title by title the page with the plans of now."""
+    for example in examples(page):
+        before, after = (f"{example.diff}```\n\n```text\n{text}```" for text in (example.plan, answer(base, example)))
+        page = page.replace(before, after)
+        yield example.title, page
+
+
+def main() -> int:
+    """Write the plans into the page."""
+    path = ROOT / PAGE
+    page = path.read_text("utf-8")
+    for title, text in rewritten(page, Sources.of_disk()):
+        path.write_text(text, "utf-8")
+        print(f"{PAGE}: {title}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
