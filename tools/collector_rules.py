@@ -52,6 +52,19 @@ def protects_spans(it: Checked) -> Iterator[Finding]:
             yield from _differ(it, found[0], set(listed(found[0].text) or []), allowed, f"keep_keys of {context}")
 
 
+def drops_nil_values(it: Checked) -> Iterator[Finding]:
+    """① Under no key a value stays that OTTL sees as nil: it would pass the closed sets."""
+    attributes = it.contract.attributes
+    kept = {"span": {*it.contract.label_attributes, *attributes.span}, "spanevent": set(attributes.event)}
+    kept["resource"] = set(attributes.resource) - {"service.name"}  # which the filter has compared
+    for context, keys in kept.items():
+        found = {one.text for one in it.yaml.statements(collector_yaml.SPANS) if not one.conditions}
+        for key in sorted(keys):
+            path = f'{context}.attributes["{key}"]'
+            if (wanted := f'delete_key({context}.attributes, "{key}") where {path} == nil') not in found:
+                yield it.wrong(f"is missing: {wanted}", "processors", collector_yaml.SPANS)
+
+
 def closes_sets(it: Checked) -> Iterator[Finding]:
     """① Each attribute's values are clamped to the contract's closed set, shape or type."""
     sets = {key: it.contract.closed_set(_label(key)) - {OTHER} for key in it.contract.label_attributes}
@@ -416,6 +429,7 @@ def _seconds(edge: str) -> float | str:
 
 RULES: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     protects_spans,
+    drops_nil_values,
     closes_sets,
     shapes_names,
     knows_services,

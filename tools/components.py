@@ -267,7 +267,9 @@ def postgres(folder: Path, report: Report) -> Component:
     """PostgreSQL with pgvector, on a Unix socket only."""
     server = embedded.postgres(folder, report)
     is_up = [str(server.binaries / "pg_isready"), "--quiet", f"--host={server.sockets}", f"--port={embedded.PORT}"]
-    options = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={server.sockets}")
+    # `log` stands above errors, which would be logged with the rows that failed.
+    silent = ("-c", "log_min_messages=log")
+    options = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={server.sockets}", *silent)
     return Component(
         "postgres",
         (str(server.binaries / "postgres"), "-D", str(server.data), "-p", str(embedded.PORT), *options),

@@ -267,7 +267,8 @@ def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_
     waits = re.search(r"trap 'sleep (\d+)", shlex.join(services["collector-guard"]["command"]).replace("'\"'\"'", "'"))
     assert flush
     assert waits
-    assert 2 * int(flush[1]) + int(scrape["scrape_interval"].removesuffix("s")) < int(waits[1])  # a new counter is 0 first
+    # Two flushes, because a new counter shows 0 at its first.
+    assert 2 * int(flush[1]) + int(scrape["scrape_interval"].removesuffix("s")) < int(waits[1])
     assert int(waits[1]) < seconds(services["collector-guard"]["stop_grace_period"])
 
 
@@ -275,6 +276,10 @@ def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_
 def test_a_stop_gives_time_to_flush_and_a_crash_is_repaired(name: str, services: dict[str, Model]) -> None:
     assert seconds(services[name]["stop_grace_period"]) == (20 if name == "collector-guard" else 15)
     assert services[name]["restart"] == ("no" if name == ONCE else "unless-stopped")
+
+
+def test_postgresql_does_not_log_the_rows_that_it_refuses(services: dict[str, Model]) -> None:
+    assert services["postgres"]["command"] == ["postgres", "-c", "log_min_messages=log"]
 
 
 # Variables and secrets

@@ -22,6 +22,8 @@ groups:
         expr: rate(webhook_request_duration_seconds_bucket{le="0.5",status="success"}[5m]) > 100
       - alert: Duplicates
         expr: rate(duplicate_messages_total[5m]) > 0.5
+      - alert: NoSpans
+        expr: rate(otelcol_receiver_accepted_spans{receiver="otlp"}[5m]) == 0
 """
 DASHBOARD = """\
 {

@@ -16,6 +16,7 @@ def test_all_alerts_rules_panels_variables_and_annotations_are_found(watched: So
         "alert SlowWebhooks": (RULES_FILE, [buckets]),
         "alert TooManyWithinHalfASecond": (RULES_FILE, [buckets]),
         "alert Duplicates": (RULES_FILE, ["duplicate_messages_total"]),
+        "alert NoSpans": (RULES_FILE, ["otelcol_receiver_accepted_spans"]),
         "panel Lanes": (DASHBOARD_FILE, ["webhook_requests_total"]),
         "variable lane": (DASHBOARD_FILE, ["lane_classification_total"]),
         "annotation errors": (DASHBOARD_FILE, ["errors_total"]),

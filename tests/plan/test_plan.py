@@ -139,6 +139,14 @@ def test_sampling_before_the_derivation_is_told_by_how_much_counts_are_wrong(wat
     )
 
 
+def test_renamed_metrics_of_the_collectors_own_blind_the_alerts_on_the_pipeline(watched: Sources) -> None:
+    found = plan(watched, config(watched, ("without_type_suffix: true", "without_type_suffix: false")), cost=False)
+    assert "otelcol_receiver_accepted_spans: is gone" in texts(found, "metrics")
+    assert "otelcol_receiver_accepted_spans_total: is new" in texts(found, "metrics")
+    assert fates(found) == {"alert NoSpans": "goes blind"}
+    assert found.exit_code == 2
+
+
 def test_a_removed_redaction_is_told_with_the_place_and_the_way_out(watched: Sources) -> None:
     edited = config(
         watched,

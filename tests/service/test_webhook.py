@@ -8,6 +8,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
+from tools.expected import SHIPPED
+from tools.otlp import OWN
+from tools.plan.workload import Workload
 from tools.waiting import until
 
 JWT_KEY = "a-key-of-32-bytes-for-evolution!"
@@ -223,6 +226,23 @@ def test_every_span_that_feeds_a_metric_carries_all_its_labels(backend: Backend)
         if span.name in LABELS:
             seen.setdefault(span.name, set()).add(frozenset(set(attributes(span)) - ERROR))
     assert seen == {name: {frozenset(labels)} for name, labels in LABELS.items()}
+
+
+def test_every_own_span_is_in_the_workload_that_plans_replay(backend: Backend) -> None:
+    message_id = new_id()
+    backend.post(event(patient(), "Quero agendar", message_id))
+    backend.trace(message_id, "reply.send", "mem0.write")
+    assert backend.sink is not None
+    named = {
+        span.name
+        for request in backend.sink.requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        if scope.scope.name == OWN
+        for span in scope.spans
+    }
+    replayed = {sent.spec.name for sent in Workload((SHIPPED,)).sent if sent.spec.scope == OWN}
+    assert named - replayed == set()
 
 
 def test_a_failed_answer_of_the_service_is_an_error_span_without_words(backend: Backend) -> None:

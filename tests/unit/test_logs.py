@@ -81,9 +81,15 @@ UNHANDLED = {
 
 @pytest.mark.parametrize("statement", UNHANDLED.values(), ids=UNHANDLED)
 def test_what_nobody_handled_is_one_line_without_words(statement: str) -> None:
-    start = "import logging, threading, warnings\nfrom app.observability.logs import configure_logs\nconfigure_logs('info')"
+    program = f"""
+import logging, threading, warnings
+from app.observability.logs import configure_logs
+configure_logs('info')
+WORDS = 'Maria Silva'
+{statement}
+"""
     run = subprocess.run(
-        [sys.executable, "-W", "always", "-c", f"{start}\nWORDS = 'Maria Silva'\n{statement}"],
+        [sys.executable, "-W", "always", "-c", program],
         env=os.environ | {"PYTHONPATH": "service"},
         capture_output=True,
         text=True,

@@ -82,7 +82,8 @@ def _integer(value: object) -> AttributeValue:
 
 def _shape(pattern: re.Pattern[str], without: re.Pattern[str] | None) -> Rule:
     def rule(value: object) -> AttributeValue:
-        fits = isinstance(value, str) and pattern.fullmatch(value) and not (without and without.search(value))
-        return value if fits and isinstance(value, str) else OTHER
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            return OTHER
+        return OTHER if without and without.search(value) else value
 
     return rule

@@ -7,9 +7,13 @@ details, URLs, a task's result), so of theirs only the place in the code and the
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
+from types import TracebackType
 
 from opentelemetry import trace
+
+log = logging.getLogger(__name__)
 
 
 class JsonFormatter(logging.Formatter):
@@ -17,12 +21,11 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        own = record.name.split(".", 1)[0] == "app"
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage() if own else f"{record.module}.py:{record.lineno}",
+            "message": _words(record),
         }
         context = trace.get_current_span().get_span_context()
         if context.is_valid:
@@ -32,8 +35,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+def _words(record: logging.LogRecord) -> str:
+    """Our own line's text; of others', and of one whose arguments do not fit, the place in the code."""
+    if record.name.split(".", 1)[0] == "app":
+        try:
+            return record.getMessage()
+        except (TypeError, ValueError, LookupError):
+            pass
+    return f"{record.module}.py:{record.lineno}"
+
+
 def configure_logs(level: str) -> None:
-    """Send everything to stderr as JSON: our own lines from this level on, others' from WARNING on."""
+    """Send everything to stderr as JSON: our own lines from this level on, others' from WARNING on.
+
+    Warnings and exceptions that nobody handled too: Python would print them with their words.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -44,3 +60,15 @@ def configure_logs(level: str) -> None:
         logging.getLogger(name).propagate = True
     # An outage of the Collector is told once, by app.observability.export; this one tells it every five seconds.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # else a record that can't be formatted is printed, with its arguments
+    sys.excepthook = _unhandled
+    threading.excepthook = lambda thrown: _unhandled(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+    sys.unraisablehook = lambda thrown: _unhandled(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+
+
+def _unhandled(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), traceback)
+    else:
+        log.critical("nobody handled an exception", exc_info=(kind, error or kind(), traceback))
