@@ -56,12 +56,6 @@ class Source(BaseModel):
             raise ValueError("needs exactly one of family, attribute, instrument")
         return self
 
-    def __getitem__(self, key):  # transitional
-        return getattr(self, key)
-
-    def __contains__(self, key):
-        return getattr(self, key, None) is not None
-
     @property
     def families(self) -> list[str]:
         """The families that it is made from; none if any span will do."""
@@ -118,17 +112,6 @@ class Metric(BaseModel):
         if self.target and self.type != "histogram":
             raise ValueError("a target is a quantile, so only histograms have one")
         return self
-
-    def __getitem__(self, key):  # transitional
-        if key == "target":
-            return {"below": self.target.below} if self.target else None
-        return getattr(self, key)
-
-    def get(self, key, default=None):
-        return self[key] if self[key] is not None else default
-
-    def __contains__(self, key):
-        return bool(getattr(self, key, None))
 
     @property
     def samples(self) -> list[str]:

@@ -74,22 +74,3 @@ def _samples(metric: Metric, buckets: list[float], nanoseconds: int) -> Iterable
 
 def _seconds(name: str, value: int) -> float:
     return round(value / 1e9, 9) if name.endswith("_sum") else value
-
-
-# transitional
-CONTRACT = Sources.of_disk().yaml("otel-collector/metrics.yaml").data
-METRICS = SHIPPED.by_name
-DERIVED = SHIPPED.derived
-INSTRUMENTS = SHIPPED.instruments
-SAMPLES = SHIPPED.samples
-BUCKETS = SHIPPED.buckets
-closed_set = SHIPPED.closed_set
-
-
-def families(metric):
-    return metric.source.families
-
-
-def assert_documented(sample, labels):
-    problem = undocumented(sample, labels)
-    assert not problem, problem

@@ -29,7 +29,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.api.metrics_endpoint import summarise
 from tools import collector_yaml, contract
-from tools.check import Checked, static, validates, writes_metrics_page
+from tools.check import static, validates, writes_metrics_page
+from tools.collector_rules import Checked
 from tools.mutations import Mutant, of_python, of_yaml
 from tools.plan import difference
 from tools.plan.__main__ import flat

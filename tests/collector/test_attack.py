@@ -27,9 +27,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from tests.collector.bench import Bench, own
-from tests.collector.test_hostile import CLOSED, LABELS
+from tests.collector.test_hostile import CLOSED
 from tools.collector import CONFIG, Collector
-from tools.contract import JOB, attribute
+from tools.contract import JOB
 from tools.expected import SHIPPED, Samples, Seen, difference, expected
 from tools.otlp import ASYNCPG, FASTAPI, METRICS, SERVICE, TRACES, Request, Spec, attributes, metrics, send, traces
 from tools.otlp_sink import Sink
@@ -168,7 +168,7 @@ def of_metrics(*items: Metric, **resource: Any) -> Flood:
     return Flood(metrics(items, SERVICE | {key.replace("_", "."): text for key, text in resource.items()}))
 
 
-ALL_LABELS = texts(*LABELS, "job", "instance", "le")
+ALL_LABELS = texts(*SHIPPED.label_attributes, "job", "instance", "le")
 GAUGE, LOST = (str(metric.source.instrument) for metric in SHIPPED.instruments.values())
 ALIKE = ["webhook.requests", "webhook_requests_total", "webhook_request_duration_seconds", "span.calls"]
 
@@ -299,7 +299,7 @@ def test_a_flood_of_well_formed_process_ids_still_fits_into_a_scrape(store: Sink
 def test_spans_without_the_attributes_that_are_labels_make_no_series_without_labels(bench: Bench) -> None:
     every = sorted(SHIPPED.families)
     bare = [Spec("cache.get" if name == "cache.operation" else name, {"component": "cache"}, EXACT) for name in every]
-    others = {attribute(label): "other" for label in LABELS} | {"component": "cache"}
+    others = dict.fromkeys(SHIPPED.label_attributes, "other") | {"component": "cache"}
     assert bench.derive(traces(bare)) == expected([Seen(name, others, EXACT) for name in every])
 
 

@@ -11,7 +11,6 @@ from tools.expected import SHIPPED, Seen, expected
 from tools.otlp import FASTAPI, SERVICE, Spec, attributes, send, traces, value
 
 CANARY = "CANARY Maria +55 11 91234-5678"
-LABELS = SHIPPED.label_attributes
 CLOSED = [*SHIPPED.label_attributes, "result", "http.request.method", "http.route", "db.system.name"]
 INSTANCE = "0123abcd-0123-abcd-0123-0123456789ab"
 

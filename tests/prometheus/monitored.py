@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 
+from tests.collector.bench import own
 from tools.components import HOST
 from tools.expected import Labels, Samples, Seen, expected
-from tools.otlp import Spec, send, traces
+from tools.otlp import send, traces
 from tools.stack import Stack
 from tools.waiting import until
 
@@ -33,7 +34,7 @@ class Monitored:
 
     def send(self, spans: Iterable[Seen]) -> None:
         """Export these spans of the service's own scope."""
-        specs = [Spec(name(seen), seen.attributes, seen.nanoseconds) for seen in spans]
+        specs = own(spans)
         send(f"{HOST}:{self.stack.ports.collector_grpc}", traces(specs), seconds=30)
         self.sent |= {spec.trace_id.hex() for spec in specs}
 
@@ -73,11 +74,6 @@ class Monitored:
         if "le" in labels and labels["le"] != "+Inf":
             labels["le"] = f"{float(labels['le']):g}"
         return labels.pop("__name__", ""), frozenset(labels.items())
-
-
-def name(seen: Seen) -> str:
-    """The name of the service's span of a family."""
-    return f"cache.{seen.attributes['operation']}" if seen.family == "cache.operation" else seen.family
 
 
 def changes(values: list[float]) -> list[float]:
