@@ -61,7 +61,7 @@ docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in doc
 	@PYTHONPATH=service $(PY) -m tools.plan.examples
 
 test: lint programs check ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 leaks: $(INSTALLED) programs ## The proof that no patient data reach telemetry
 	@$(PY) -m pytest tests/leaks -s $(ARGS)

@@ -43,6 +43,7 @@ REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = ("tests/unit/test_observability.py", "tests/unit/test_export.py", "tests/unit/test_logs.py")
 SEED = 1
+SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,9 @@ def _reason(mutant: Mutant) -> str:
 
 
 def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Console) -> list[Verdict]:
-    """All looked at; those that no look catches are run, or so many of them, the same ones every time."""
+    """All looked at, and those that no look catches run; or a sample of both, the same every time."""
+    if sample is not None:
+        chosen = random.Random(SEED).sample(chosen, min(SAMPLE_LOOKS * sample, len(chosen)))  # noqa: S311
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with bar, ProcessPoolExecutor(jobs) as pool:
@@ -189,7 +192,11 @@ def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Con
         rest = [verdict.mutant for verdict in looked if not verdict.caught_by]
         if sample is not None:
             rest = random.Random(SEED).sample(rest, min(sample, len(rest)))  # noqa: S311
-        ran = list(bar.track(pool.map(run, rest), len(rest), description="run"))
+        ran = []
+        for verdict in bar.track(pool.map(run, rest), len(rest), description="run"):
+            ran.append(verdict)
+            if not console.is_terminal:  # where nothing moves, a line shows that something happens
+                console.print(f"{len(ran)} of {len(rest)}: {verdict.caught_by or verdict.reason or 'NOBODY'}")
     return [verdict for verdict in looked if verdict.caught_by] + ran
 
 
@@ -219,7 +226,7 @@ def report(verdicts: Sequence[Verdict], seconds: float, console: Console) -> boo
 def main(arguments: list[str] | None = None) -> int:
     """Try them; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__)
-    parser.add_argument("--sample", type=int, metavar="N", help="run only N of those that no static look catches")
+    parser.add_argument("--sample", type=int, metavar="N", help=f"a sample: look at {SAMPLE_LOOKS} × N, run N")
     parser.add_argument("--match", default="", metavar="REGEX", help="only mutants whose file or name matches")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", action="store_true", help="print their names, try none")

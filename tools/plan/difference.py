@@ -313,10 +313,11 @@ def _exporter(name: str, before: Mapping[str, Stored], after: Mapping[str, Store
                 old, new = altered[0]
                 text = f"{place} {key} differs in {len(altered)} spans, such as {old or 'none'} → {_cut(new) or 'none'}"
                 yield Change("traces", "changed", name, text)
-    for what in ("name", "kind", "status", "events", "links", "scope", "rest"):
+    for what in ("name", "kind", "status", "events", "links", "scope", "emptied"):
         if altered := [pair for pair in both if getattr(pair[0], what) != getattr(pair[1], what)]:
             old, new = (getattr(one, what) for one in altered[0])
-            text = f"{what} differs in {len(altered)} spans, such as {old} → {_cut(str(new))}"
+            subject = "what has to be empty" if what == "emptied" else what
+            text = f"{subject} differs in {len(altered)} spans, such as {old or 'none'} → {_cut(str(new)) or 'none'}"
             yield Change("traces", "changed", name, text)
 
 

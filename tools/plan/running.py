@@ -51,8 +51,8 @@ class Stored:
     links: int
     resource: Mapping[str, str]
     scope: str
-    rest: str
-    """What should be empty: flags, counts of what was dropped, free texts."""
+    emptied: str
+    """What has to be empty: the status message, trace state, schema URLs, flags, counts of what was dropped."""
 
 
 @dataclass
@@ -281,11 +281,11 @@ def _span(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> Stored:
         len(span.links),
         _texts(resource.resource.attributes),
         f"{scope.scope.name} {scope.scope.version} {_texts(scope.scope.attributes)}",
-        _rest(resource, scope, span),
+        _emptied(resource, scope, span),
     )
 
 
-def _rest(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> str:
+def _emptied(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> str:
     numbers = [part.dropped_attributes_count for part in (resource.resource, scope.scope, span, *span.events)]
     numbers += [span.dropped_events_count, span.dropped_links_count, span.flags]
     texts = [resource.schema_url, scope.schema_url, span.trace_state, span.status.message]
