@@ -1,6 +1,6 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace erase dead replay check plan docs test leaks mutants lint programs
+.PHONY: help up down restart status logs load trace erase dead replay check plan docs test leaks mutants rulemutants lint programs
 .PHONY: lock bench clean
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ N ?= 200
 RATE ?= 20
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
 	@$(PY) -m tools.stack up
@@ -68,6 +68,9 @@ leaks: $(INSTALLED) programs ## The proof that no patient data reach telemetry
 
 mutants: $(INSTALLED) ## Break the Collector's YAML, the contract and the redaction in every way: is each break caught?
 	@PYTHONPATH=service $(PY) -m tools.mutants $(ARGS)
+
+rulemutants: $(INSTALLED) ## The same for Prometheus' rules: does a test of theirs fail for each break?
+	@$(PY) -m tools.rule_mutants $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	@$(PY) -m ruff check

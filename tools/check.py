@@ -22,7 +22,7 @@ from tools import collector_yaml, contract, metrics_page
 from tools.collector_rules import RULES as COLLECTOR_RULES
 from tools.collector_rules import Checked
 from tools.collector_yaml import CollectorYaml
-from tools.consumers import RULES, Consumer, Use, consumers, is_rules_file
+from tools.consumers import RULES, Consumer, Use, consumers
 from tools.contract import JOB, Contract
 from tools.programs import ProgramError, ensure
 from tools.sources import Finding, SourceError, Sources
@@ -163,14 +163,11 @@ def _blamed(it: Checked, said: list[str]) -> int:
 def promtool_agrees(it: Checked) -> Iterator[Finding]:
     """Prometheus' own checker takes its rule files."""
     for path in it.sources.matching(*RULES):
-        document = it.sources.yaml(path)
-        if is_rules_file(document):
-            run = subprocess.run(
-                [ensure("promtool"), "check", "rules"], input=document.text, capture_output=True, text=True, check=False
-            )
-            if run.returncode:
-                said = " ".join((run.stderr or run.stdout).replace("standard input", path).split())
-                yield Finding(path, 0, f"promtool check rules: {said}")
+        command, text = (str(ensure("promtool")), "check", "rules"), it.sources.text(path)
+        run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if run.returncode:
+            said = " ".join((run.stderr or run.stdout).replace("standard input", path).split())
+            yield Finding(path, 0, f"promtool check rules: {said}")
 
 
 STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (

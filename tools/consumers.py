@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import promql_parser as promql
-import yaml
 
 from tools.sources import Finding, SourceError, Sources, Yaml
 
@@ -208,11 +207,3 @@ def _labels(modifier: Any) -> set[str]:
     if modifier is None or not str(modifier.type).endswith(("By", "Include")):
         return set()
     return set(modifier.labels)
-
-
-def is_rules_file(document: Yaml) -> bool:
-    """Whether a YAML file holds rules for Prometheus."""
-    try:
-        return isinstance(document.data, dict) and "groups" in document.data
-    except (SourceError, yaml.YAMLError):
-        return False

@@ -18,7 +18,6 @@ from tools.sources import ROOT, SourceError, Sources
 
 PAGE = "docs/metrics.md"
 NAMESPACE = "healthcare"
-INSTRUMENT = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 _HEAD = f"""# Metrics
 
@@ -110,7 +109,7 @@ def _group(metric: Metric) -> dict[str, Any]:
         "id": f"metric.{NAMESPACE}.{metric.name}",
         "type": "metric",
         "metric_name": metric.name,
-        "instrument": INSTRUMENT[metric.type],
+        "instrument": metric.type,
         "unit": metric.unit,
         "brief": metric.help,
         "stability": "stable",

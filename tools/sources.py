@@ -3,9 +3,8 @@
 import subprocess
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -98,8 +97,8 @@ class Sources:
             raise SourceError(Finding(path, 0, f"cannot be read: {error}")) from error
 
     def matching(self, *patterns: str) -> list[str]:
-        """The paths that match a shell pattern."""
-        return [path for path in self.paths if any(fnmatch(path, pattern) for pattern in patterns)]
+        """The paths that match a shell pattern; a star is no slash."""
+        return [path for path in self.paths if any(PurePosixPath(path).match(pattern) for pattern in patterns)]
 
     def yaml(self, path: str) -> "Yaml":
         """One file, parsed.

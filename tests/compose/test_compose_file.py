@@ -116,6 +116,14 @@ def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -
     assert PROMETHEUS["storage"]["tsdb"]["retention"]["time"] == "35d"
 
 
+def test_prometheus_finds_all_rules_in_the_folder_that_is_mounted(services: dict[str, Model]) -> None:
+    [mount] = mounts(services["prometheus"], "bind")
+    assert mount["target"] == "/etc/prometheus"  # where --config.file is: patterns are relative to that file
+    folder = Path(mount["source"])
+    found = {path for pattern in PROMETHEUS["rule_files"] for path in folder.glob(pattern)}
+    assert found == {path for path in folder.rglob("*.yaml") if "groups" in yaml.safe_load(path.read_text())}
+
+
 def test_the_simulator_sends_a_little_by_itself(read: Read) -> None:
     assert read({})["services"]["simulator"]["command"][-2:] == ["--traffic", "0.5"]
     assert read({"SIMULATOR_RATE": "20"})["services"]["simulator"]["command"][-2:] == ["--traffic", "20"]

@@ -60,9 +60,9 @@ class Monitored:
 
     def samples(self) -> Samples:
         """All derived series now."""
-        return self.query('{job="healthcare-backend"}')
+        return self.query('{job="healthcare-backend",instance!=""}')
 
-    def history(self, selector: str = '{job="healthcare-backend"}') -> History:
+    def history(self, selector: str = '{job="healthcare-backend",instance!=""}') -> History:
         """All samples of the last hour that differ from the one before."""
         rows = self.api("query", query=f"{selector}[1h]")["result"]
         return {self._key(row["metric"]): changes([float(value) for _, value in row["values"]]) for row in rows}

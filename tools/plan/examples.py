@@ -25,8 +25,8 @@ _EXAMPLE = re.compile(
     r"^### (?P<title>.+?)\n(?:(?!^##).)*?```diff\n(?P<diff>.*?)```\n\n```text\n(?P<plan>.*?)```\n",
     re.DOTALL | re.MULTILINE,
 )
-# What differs from run to run: seconds and the cost, unless it is a change itself.
-_UNSTEADY = re.compile(r", CPU per span [\d.]+×, [\d.]+ s$", re.MULTILINE)
+# What differs from run to run, or with every edit of a rule file: seconds and the cost, and lines.
+_UNSTEADY = re.compile(r", CPU per span [\d.]+×, [\d.]+ s$|(?<=\.yaml|\.json):\d+", re.MULTILINE)
 
 
 @dataclass(frozen=True)

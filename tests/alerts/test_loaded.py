@@ -1,0 +1,103 @@
+"""The real programs show what the rules ask for, and the real Prometheus loads them all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.alerts.conftest import RULES
+from tools import contract
+from tools.collector import Collector
+from tools.components import Ports
+from tools.otlp import Spec, send, traces
+from tools.otlp_sink import Sink
+from tools.rule_tests import rules_of
+from tools.sources import Sources
+from tools.stack import Stack
+from tools.waiting import until
+
+HEALTH = contract.load(Sources.of_disk()).health
+SPAN = Spec("lane.classify", {"lane": "faq"}, 1_953_125)
+Shown = dict[str, tuple[str, set[str]]]
+"""Type and labels of each metric."""
+
+
+def shown(exposition: str) -> Shown:
+    """The metrics of a text, by their very names: the library's parser would rename counters without `_total`."""
+    found: Shown = {}
+    for line in exposition.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            found[name] = (kind, set())
+        elif line and not line.startswith("#"):
+            name, brace, rest = line.partition("{")
+            labels = {pair.partition("=")[0] for pair in rest.partition("}")[0].split(",")} if brace else set()
+            if name in found:
+                found[name][1].update(labels)
+    return found
+
+
+def documented(job: str) -> Shown:
+    """What the contract says of a job's health."""
+    return {one.name: (one.type, set(one.labels)) for one in HEALTH if one.job == job}
+
+
+@pytest.fixture
+def store() -> Iterator[Sink]:
+    """A trace store."""
+    sink = Sink()
+    sink.open()
+    yield sink
+    sink.close()
+
+
+def test_the_collector_shows_every_metric_of_its_health_that_rules_use(store: Sink, tmp_path: Path) -> None:
+    documented_ones = documented("otel-collector")
+    small = ("exporters::otlp_grpc::sending_queue::queue_size: 3000",)
+
+    def those(collector: Collector) -> Shown:
+        return {name: what for name, what in shown(collector.own_exposition()).items() if name in documented_ones}
+
+    with (collector := Collector(tmp_path, store.endpoint, changes=small)).running():
+        send(collector.grpc, traces([SPAN] * 5), seconds=10)
+        until(store.spans, "the store has some")
+        store.answer("reject")
+        send(collector.grpc, traces([SPAN] * 5), seconds=10)
+        until(lambda: "otelcol_exporter_send_failed_spans" in those(collector), "some are refused for good")
+        store.answer("refuse")
+
+        def full() -> bool:
+            send(collector.grpc, traces([SPAN] * 20), seconds=10)
+            return "otelcol_exporter_enqueue_failed_spans" in those(collector)
+
+        until(full, "the queue is full")
+        assert those(collector) == documented_ones
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one with the shipped configuration."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), Ports.free(), store="jaeger")
+    try:
+        stack.up(only=("prometheus",))
+        yield stack.url("prometheus")
+    finally:
+        stack.remove()
+
+
+def test_prometheus_loads_every_rule(prometheus: str) -> None:
+    answer = httpx.get(f"{prometheus}/api/v1/rules", trust_env=False).raise_for_status().json()["data"]
+    loaded = [rule["name"] for group in answer["groups"] for rule in group["rules"]]
+    shipped = [rule.get("alert") or rule["record"] for document in RULES.values() for rule in rules_of(document)]
+    assert sorted(loaded) == sorted(shipped)
+
+
+def test_prometheus_shows_every_metric_of_its_health_that_rules_use(prometheus: str) -> None:
+    wanted = documented("prometheus")
+
+    def complete() -> bool:
+        text = httpx.get(f"{prometheus}/metrics", trust_env=False).raise_for_status().text
+        return {name: what for name, what in shown(text).items() if name in wanted} == wanted
+
+    until(complete, "all are there, once the first group was evaluated")

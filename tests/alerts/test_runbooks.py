@@ -1,0 +1,125 @@
+"""What whoever is on call reads: short, with commands that exist, links that resolve, and a page that agrees."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.alerts.conftest import ALERTS, RUNBOOKS
+from tools.check import knows_what_is_asked
+from tools.collector_rules import Checked
+from tools.components import Ports
+from tools.sources import ROOT, Sources
+
+PAGE = ROOT / "docs" / "alerts.md"
+BOOKS = sorted(RUNBOOKS.glob("*.md"))
+LINES = 25
+ROW = re.compile(r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \|.*?\|[^|]*\| ([^|]*) \|[^|]*\|$", re.MULTILINE)
+PORTS = Ports()
+ENDPOINTS = {  # what a runbook may ask; of `query` any
+    PORTS.prometheus: {
+        "/-/ready",
+        "/-/reload",
+        "/api/v1/query",
+        "/api/v1/targets",
+        "/api/v1/rules",
+        "/api/v1/alerts",
+        "/api/v1/alertmanagers",
+    },
+    PORTS.service: {"/health", "/metrics/summary"},
+    PORTS.collector_derived: {"/metrics"},
+    PORTS.collector_own: {"/metrics"},
+}
+TARGETS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def commands(book: Path) -> list[str]:
+    [block] = re.findall(r"```sh\n(.*?)```", book.read_text(), re.DOTALL)
+    return str(block).splitlines()
+
+
+def inline(book: Path) -> Iterator[str]:
+    """Commands within the text."""
+    for code in re.findall(r"`([^`\n]+)`", book.read_text()):
+        if code.startswith(("make ", "curl ")):
+            yield code
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_a_runbook_is_short_and_has_all_its_parts(book: Path) -> None:
+    lines = book.read_text().splitlines()
+    severity = ALERTS[book.stem].labels["severity"]
+    assert lines[0] == f"# {book.stem}"
+    assert lines[1].startswith("Always fires." if severity == "none" else f"{severity.title()}. ")
+    assert len(lines) <= LINES
+    starts = ("**Patients:** ", "**Look**", "**Causes, and how to mend them**", "**Silence:** ")
+    assert [sum(line.startswith(start) for line in lines) for start in starts] == [1, 1, 1, 1]
+    assert f'`alertname="{book.stem}"`' in lines[-1]
+    assert len(commands(book)) == 3
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_every_command_is_one_that_exists(book: Path) -> None:
+    for command in [*commands(book), *inline(book)]:
+        program, *arguments = shlex.split(command)
+        assert program in {"make", "curl"}
+        if program == "make":
+            target, *variables = arguments
+            assert target in TARGETS
+            assert all(re.fullmatch(r"[A-Z]+=\S+", variable) for variable in variables)
+        else:
+            [url] = [urlsplit(argument) for argument in arguments if argument.startswith("http")]
+            assert url.hostname == "127.0.0.1"
+            assert url.path in ENDPOINTS[url.port or 0]
+            assert (url.path == "/api/v1/query") == ("--data-urlencode" in arguments)
+            assert (url.path == "/-/reload") == ("POST" in arguments)
+
+
+def test_every_query_asks_for_what_the_contract_has() -> None:
+    queries = [
+        (book.stem, shlex.split(command)[-1].removeprefix("query="))
+        for book in BOOKS
+        for command in commands(book)
+        if "--data-urlencode" in command
+    ]
+    assert len(queries) > len(BOOKS) / 2
+    rules = "".join(f"      - {{alert: {name}, expr: {_quoted(query)}}}\n" for name, query in queries)
+    path = "prometheus/rules/queries_of_runbooks.yaml"
+    sources = Sources.of_disk().edited(path, f"groups:\n  - name: queries\n    rules:\n{rules}")
+    assert list(knows_what_is_asked(Checked(sources))) == []
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@pytest.mark.parametrize("page", [*BOOKS, PAGE], ids=lambda page: page.stem)
+def test_every_link_resolves(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_page_has_every_alert_under_its_severity_with_its_duration() -> None:
+    sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
+    found = {}
+    for section in sections:
+        for name, wait in ROW.findall(section):
+            number, unit = wait.split()
+            found[name] = (section.split(":")[0].lower(), int(number) * {"min": 1, "h": 60}[unit])
+    wanted = {alert.name: (alert.labels["severity"], alert.minutes) for alert in ALERTS.values()}
+    assert found == {name: entry for name, entry in wanted.items() if name != "Watchdog"}
+
+
+def test_the_page_has_the_guards_of_the_rules() -> None:
+    for line in PAGE.read_text().splitlines():
+        if match := re.match(r"\| \[(\w+)\]\(.*\| (\d+)?[^|]*\|$", line):
+            expression = str(ALERTS[match[1]].rule["expr"])
+            guard = re.search(r"and on \([^)]*\) .* >= (\d+)", expression)
+            assert (guard[1] if guard else None) == match[2], line
