@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import yaml
@@ -41,7 +42,7 @@ from tools.sources import ROOT, SourceError, Sources
 KNOWN = ROOT / "tools" / "mutants.yaml"
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
-REDACTION_TESTS = ("tests/unit/test_observability.py", "tests/unit/test_export.py", "tests/unit/test_logs.py")
+REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
 SEED = 1
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
 
@@ -187,7 +188,8 @@ def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Con
         chosen = random.Random(SEED).sample(chosen, min(SAMPLE_LOOKS * sample, len(chosen)))  # noqa: S311
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar, ProcessPoolExecutor(jobs) as pool:
+    # Started afresh, not forked: gRPC does not survive a fork of a process that has used it.
+    with bar, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         looked = list(bar.track(pool.map(look, chosen, chunksize=20), len(chosen), description="looked at"))
         rest = [verdict.mutant for verdict in looked if not verdict.caught_by]
         if sample is not None:

@@ -98,3 +98,33 @@ WORDS = 'Maria Silva'
     (line,) = [json.loads(line) for line in (run.stdout + run.stderr).splitlines()]
     assert line["level"] in ("critical", "error", "warning", "info")
     assert "Maria" not in str(line)
+
+
+def test_the_level_is_ours_and_all_lines_are_json_on_stderr() -> None:
+    program = """
+import logging
+from app.observability.logs import configure_logs
+from opentelemetry import trace
+configure_logs('info')
+logging.getLogger('app.example').info('ours')
+logging.getLogger('app.example').debug('ours, below the level')
+logging.getLogger('library').info('theirs, below warning')
+logging.getLogger('uvicorn.access').info('theirs')
+logging.getLogger('uvicorn.error').info('theirs')
+logging.getLogger('uvicorn.error').warning('theirs')
+logging.getLogger('opentelemetry.exporter.otlp').error('told by app.observability.export')
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": "service"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [(line["logger"], line["level"], line["message"]) for line in lines] == [
+        ("app.example", "info", "ours"),
+        ("uvicorn.error", "warning", "<string>.py:11"),
+    ]
+    assert all("trace_id" not in line and "exception" not in line for line in lines)
+    assert run.stdout == ""
