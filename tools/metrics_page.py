@@ -48,7 +48,8 @@ def _entry(metric: Metric, using: list[Consumer]) -> str:
     if metric.alert_thresholds:
         lines.append(f"- alerts at {', '.join(f'{limit:g}' for limit in metric.alert_thresholds)}")
     reached = affected(using, set(metric.samples)).keys()
-    users = sorted({str(one) for one in using if any(use.sample in reached for use in one.uses)})
+    people_see = [one for one in using if one.kind != "recording rule"]
+    users = sorted({str(one) for one in people_see if any(use.sample in reached for use in one.uses)})
     if users:
         lines.append(f"- used by {', '.join(users)}")
     return "\n".join(lines) + "\n"
