@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.trace import format_trace_id
 
-from app.observability import trace_span
+from app.observability import logs, trace_span
 from app.observability.logs import JsonFormatter
 from app.observability.tracing import Telemetry
+
+SERVICE = str(Path(logs.__file__).parents[2])
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ WORDS = 'Maria Silva'
 """
     run = subprocess.run(
         [sys.executable, "-W", "always", "-c", program],
-        env=os.environ | {"PYTHONPATH": "service"},
+        env=os.environ | {"PYTHONPATH": SERVICE},
         capture_output=True,
         text=True,
         check=False,
@@ -102,9 +105,11 @@ WORDS = 'Maria Silva'
 
 def test_the_level_is_ours_and_all_lines_are_json_on_stderr() -> None:
     program = """
-import logging
+import logging.config
+from uvicorn.config import LOGGING_CONFIG
 from app.observability.logs import configure_logs
-from opentelemetry import trace
+logging.config.dictConfig(LOGGING_CONFIG)
+logging.basicConfig()
 configure_logs('info')
 logging.getLogger('app.example').info('ours')
 logging.getLogger('app.example').debug('ours, below the level')
@@ -116,7 +121,7 @@ logging.getLogger('opentelemetry.exporter.otlp').error('told by app.observabilit
 """
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": "service"},
+        env=os.environ | {"PYTHONPATH": SERVICE},
         capture_output=True,
         text=True,
         check=True,
@@ -124,7 +129,7 @@ logging.getLogger('opentelemetry.exporter.otlp').error('told by app.observabilit
     lines = [json.loads(line) for line in run.stderr.splitlines()]
     assert [(line["logger"], line["level"], line["message"]) for line in lines] == [
         ("app.example", "info", "ours"),
-        ("uvicorn.error", "warning", "<string>.py:11"),
+        ("uvicorn.error", "warning", "<string>.py:13"),
     ]
     assert all("trace_id" not in line and "exception" not in line for line in lines)
     assert run.stdout == ""
