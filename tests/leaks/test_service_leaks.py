@@ -47,7 +47,6 @@ ERRORS = {
     ("database", "invalid"),
     ("cache", "internal"),
     ("cache", "invalid"),
-    ("idempotency", "connection"),
     ("idempotency", "internal"),
     ("llm", "unavailable"),
     ("mem0", "constraint"),

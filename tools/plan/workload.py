@@ -166,11 +166,12 @@ class Workload:
         foreign += [_gauge(self.canaries.plant("a metric's name"), 666), _counter("mem0.write_queue_size", [666])]
         foreign += [_counter("telemetry.spans.lost", [666], delta=True), _counter("span.calls", [666])]
         foreign += [_counter("telemetry.spans.lost", [666], monotonic=False)]
-        hidden = {**RESOURCE, "service.instance.id": self.canaries.plant("the id of a process")}
+        hiding = self.canaries.plant("the id of a process")
+        hidden = [hiding, f"{hiding} {INSTANCE}", f"fff{INSTANCE[3:]} {hiding}"]  # a right id in it, too
         stranger = {**RESOURCE, "service.name": self.canaries.plant("the service of a metric")}
         return [
             metrics([gauge, lost], RESOURCE),
-            metrics([gauge, lost], hidden),
+            *(metrics([gauge, lost], {**RESOURCE, "service.instance.id": one}) for one in hidden),
             metrics([gauge, lost], stranger),
             metrics(foreign, RESOURCE),
         ]
