@@ -1,4 +1,7 @@
-"""What the backend talks to: Evolution's REST API and an OpenAI-compatible model. Faults on demand."""
+"""What the backend talks to: Evolution's REST API and an OpenAI-compatible model. Faults on demand.
+
+Beside them the local receiver of notifications.
+"""
 
 import asyncio
 import base64
@@ -15,6 +18,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+
+from simulator import notifications
 
 RECEIVED_KEPT = 10_000
 DIMENSIONS = 64
@@ -167,7 +172,9 @@ def create_app(api_key: str) -> FastAPI:
     """The simulator's endpoints; replies must carry this key in the header `apikey`."""
     app = FastAPI(title="Simulator", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.simulator = State(api_key)
+    app.state.notifications = notifications.Received()
     app.include_router(router)
+    app.include_router(notifications.router)
     return app
 
 

@@ -54,6 +54,7 @@ class Ports:
     tempo_otlp: int = 24317
     tempo_internal: int = 24095
     prometheus: int = 9090
+    alertmanager: int = 9093
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -121,6 +122,7 @@ LISTENS: dict[str, tuple[str, ...]] = {
     "jaeger": ("jaeger_query", "jaeger_otlp", "jaeger_health"),
     "tempo": ("tempo", "tempo_otlp", "tempo_internal"),
     "prometheus": ("prometheus",),
+    "alertmanager": ("alertmanager",),
     "redis": ("redis",),
 }
 """The fields of Ports that a component listens on."""
@@ -366,13 +368,14 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
     )
 
 
-def prometheus(folder: Path, ports: Ports, report: Report) -> Component:
-    """Prometheus, with the repository's configuration but for the addresses."""
+def prometheus(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:
+    """Prometheus, with the repository's configuration but for the addresses; its alerts name who is notified."""
     data = folder / "prometheus"
     options = (
         f"--config.file={data / 'prometheus.yml'}",
         f"--storage.tsdb.path={data / 'data'}",
         f"--web.listen-address={HOST}:{ports.prometheus}",
+        f"--web.external-url={_url(ports.prometheus)}",
         "--web.enable-lifecycle",
         "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     )
@@ -380,8 +383,14 @@ def prometheus(folder: Path, ports: Ports, report: Report) -> Component:
         "prometheus",
         (str(programs.ensure("prometheus", report)), *options),
         ready=lambda: _answers(_url(ports.prometheus, "/-/ready")),
+        environment={"NOTIFY": ",".join(switched_on(receivers))},
         prepare=lambda: render_prometheus(ROOT / "prometheus" / "prometheus.yml", data / "prometheus.yml", ports),
     )
+
+
+def switched_on(receivers: Path | None) -> list[str]:
+    """The receivers whose file is in the folder: `slack-url` switches `slack` on."""
+    return sorted(file.name.partition("-")[0] for file in receivers.glob("*-*")) if receivers else []
 
 
 def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
@@ -393,11 +402,11 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
         "otel-collector:8889": f"{HOST}:{ports.collector_derived}",
         "otel-collector:8888": f"{HOST}:{ports.collector_own}",
         "prometheus:9090": f"{HOST}:{ports.prometheus}",
+        "alertmanager:9093": f"{HOST}:{ports.alertmanager}",
     }
-
     try:
         config = yaml.safe_load(source.read_text("utf-8"))
-        for job in config["scrape_configs"]:
+        for job in config["scrape_configs"] + config["alerting"]["alertmanagers"]:
             for group in job["static_configs"]:
                 group["targets"] = [addresses[target] for target in group["targets"]]
     except yaml.YAMLError as error:
@@ -405,6 +414,40 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
     except KeyError as error:
         raise ComponentError(f"{source}: nothing is known here of {error}; tools/components.py has the list") from error
     config["rule_files"] = [str(source.parent / pattern) for pattern in config.get("rule_files", ())]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:
+    """Alertmanager, with the repository's configuration but for the addresses and paths; it keeps silences."""
+    data = folder / "alertmanager"
+    options = (
+        f"--config.file={data / 'alertmanager.yml'}",
+        f"--storage.path={data / 'data'}",
+        f"--web.listen-address={HOST}:{ports.alertmanager}",
+        f"--web.external-url={_url(ports.alertmanager)}",
+        "--cluster.listen-address=",
+    )
+    source = ROOT / "alertmanager" / "alertmanager.yml"
+    return Component(
+        "alertmanager",
+        (str(programs.ensure("alertmanager", report)), *options),
+        ready=lambda: _answers(_url(ports.alertmanager, "/-/ready")),
+        prepare=lambda: render_alertmanager(source, data / "alertmanager.yml", ports, receivers),
+    )
+
+
+def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Path | None) -> None:
+    """Put the local receiver's loopback address and absolute paths for what compose has.
+
+    Raises ComponentError for a configuration that is no YAML.
+    """
+    text = source.read_text("utf-8").replace("http://simulator:8085", _url(ports.simulator))
+    try:
+        config = yaml.safe_load(text.replace("/run/secrets", str(receivers or target.parent / "secrets")))
+    except yaml.YAMLError as error:
+        raise ComponentError(f"{source} is no YAML: {error}") from error
+    config["templates"] = [str(source.parent / pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 

@@ -33,6 +33,7 @@ BUILDER = ROOT / "otel-collector" / "builder.yaml"
 # Keep in step: the tags in docker-compose.yaml. The Collector's version stands in builder.yaml. As Go modules the
 # programs count differently.
 PROMETHEUS, PROMETHEUS_MODULE = "3.16.0", "v0.316.0"
+ALERTMANAGER = "0.31.1"
 JAEGER = "2.13.0"  # v1.76.0 in tools/go/jaeger/go.mod
 COMPOSE = "5.6.0"
 TEMPO = "3.0.3"
@@ -105,6 +106,21 @@ def _prometheus(name: str, usually: str) -> Program:
     )
 
 
+def _alertmanager(name: str) -> Program:
+    linked = f"-s -w -X github.com/prometheus/common/version.Version={ALERTMANAGER}"
+    # With the tag it knows the clinic's time zone on machines without zoneinfo too.
+    options = ("-tags", "timetzdata", "-ldflags", linked)
+    package = f"github.com/prometheus/alertmanager/cmd/{name}@v{ALERTMANAGER}"
+    return Program(
+        name,
+        ALERTMANAGER,
+        (name, "--version"),
+        name,
+        (("go", "install", *options, package),),
+        usually="1 min",
+    )
+
+
 def _own_module(
     name: str, version: str, version_command: tuple[str, ...], package: str, stamp: str, usually: str
 ) -> Program:
@@ -153,8 +169,10 @@ def _go() -> Program:
 _PROGRAMS: dict[str, Callable[[], Program]] = {
     "otelcol": _collector,
     "prometheus": lambda: _prometheus("prometheus", "1 min"),
+    "alertmanager": lambda: _alertmanager("alertmanager"),
     "jaeger": _jaeger,
     "promtool": lambda: _prometheus("promtool", "1 min"),
+    "amtool": lambda: _alertmanager("amtool"),
     "compose": _compose,
     "tempo": lambda: Program("tempo", TEMPO, ("tempo", "--version")),
     "go": _go,

@@ -27,7 +27,11 @@ from tools.embedded import EmbeddedError
 from tools.programs import ROOT, ProgramError, locked
 
 STATE = ROOT / ".state"
-STOP_ORDER = ("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "redis", "postgres")
+RECEIVERS = ROOT / "secrets"
+STOP_ORDER = (
+    *("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "alertmanager"),
+    *("redis", "postgres"),
+)
 SENDERS = STOP_ORDER[:3]
 DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
@@ -52,11 +56,18 @@ class Stack:
         ports: Ports | None = None,
         environment: Mapping[str, Mapping[str, str]] | None = None,
         store: str | None = None,
+        receivers: Path | None = None,
     ) -> None:
-        """`environment`: what is added to a component's, by its name. `store`: jaeger, tempo, or what can be had."""
+        """What runs, and where.
+
+        `environment`: what is added to a component's, by its name. `store`: jaeger, tempo, or what can be had.
+        `receivers`: the folder with the secrets of those who are notified of alerts, see secrets/README.md; without
+        one only the local receiver is.
+        """
         self.folder = folder.resolve()
         self.ports = ports or Ports()
         self.environment = environment or {}
+        self.receivers = receivers
         self.store = store or ("tempo" if programs.on_path("tempo") else "jaeger")
         self.names = tuple(name for name in STOP_ORDER if name not in {"jaeger", "tempo"} - {self.store})
         self._children: dict[str, psutil.Popen] = {}
@@ -160,6 +171,7 @@ class Stack:
             "COLLECTOR_HEALTH_URL": f"http://{HOST}:{self.ports.collector_health}/",
             "SERVICE_URL": self.url("service"),
             "PROMETHEUS_URL": self.url("prometheus"),
+            "ALERTMANAGER_URL": self.url("alertmanager"),
             f"{self.store.upper()}_URL": self.url(self.store),
         }
 
@@ -193,7 +205,8 @@ class Stack:
             "jaeger": lambda: components.jaeger(self.ports, say),
             "tempo": lambda: components.tempo(self.folder, self.ports),
             "otel-collector": lambda: components.otel_collector(self.folder, self.ports, self.store, say),
-            "prometheus": lambda: components.prometheus(self.folder, self.ports, say),
+            "prometheus": lambda: components.prometheus(self.folder, self.ports, self.receivers, say),
+            "alertmanager": lambda: components.alertmanager(self.folder, self.ports, self.receivers, say),
             "worker": lambda: components.worker(self.folder, common),
             "service": lambda: components.service(self.ports, common),
         }
@@ -325,12 +338,12 @@ def _this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
     try:
         choices = json.loads((STATE / CHOICES_FILE).read_text("utf-8"))
-        stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"])
+        stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
         if any(map(stack.pid, stack.names)):
             return stack
     except FileNotFoundError:
         pass
-    return Stack(STATE, Ports.from_environment())
+    return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
 
 
 def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
