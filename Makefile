@@ -1,6 +1,6 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace erase dead replay check plan docs test leaks mutants rulemutants lint programs
+.PHONY: help up down restart status logs load trace alerts silence unsilence erase dead replay check plan docs test leaks mutants rulemutants lint programs
 .PHONY: lock bench clean
 
 PYTHON ?= python3
@@ -41,6 +41,16 @@ load: $(INSTALLED) ## Send messages, compare with Prometheus: make load N=500 RA
 trace: $(INSTALLED) ## Print a trace, the newest slow one or this one: make trace ID=…
 	@$(IN_STACK) $(PY) -m tools.trace $(ID)
 
+alerts: $(INSTALLED) ## What fires, and who was told; wait for more: make alerts ARGS=--follow
+	@$(IN_STACK) $(PY) -m tools.alerts show $(ARGS)
+
+silence: $(INSTALLED) ## Tell nobody of an alert: make silence ALERT=HighErrorRate FOR=2h WHY="Ana mends it"
+	@$(IN_STACK) $(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
+		--for $(or $(FOR),1h) --why "$(or $(WHY),$(error why? make silence ALERT=… WHY="who works on what"))"
+
+unsilence: $(INSTALLED) ## End an alert's silences: make unsilence ALERT=…
+	@$(IN_STACK) $(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
+
 erase: $(INSTALLED) ## Remove a patient's messages, jobs and memories: make erase PATIENT=…
 	@$(IN_STACK) $(PY) -m app.admin erase $(or $(PATIENT),$(error whose? make erase PATIENT=…))
 
@@ -59,6 +69,7 @@ plan: $(INSTALLED) ## What does my edit of the Collector's YAML change? Against 
 docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md
 	@$(PY) -m tools.metrics_page
 	@PYTHONPATH=service $(PY) -m tools.plan.examples
+	@$(PY) -m tools.notified
 
 test: lint programs check ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
 	@$(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)

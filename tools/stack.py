@@ -23,6 +23,7 @@ from rich.markup import escape
 from tools import components, embedded, programs
 from tools.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
 from tools.display import Display, print_addresses, print_status
+from tools.drill import restore
 from tools.embedded import EmbeddedError
 from tools.programs import ROOT, ProgramError, locked
 
@@ -102,8 +103,15 @@ class Stack:
             self.stop(name)
             report(name, "stopped")
 
-    def start(self, name: str, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
-        """Start one component if it does not run, with this added to its environment; wait until it is ready.
+    def start(
+        self,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        wait: bool = True,
+    ) -> None:
+        """Start one component if it does not run, with these added to its own ones; wait until it is ready.
 
         Raises as `up`.
         """
@@ -112,7 +120,7 @@ class Stack:
         self._make_way([name])
         self._prepare()
         part = self._component(name, environment=environment)
-        process = self._start(part)
+        process = self._start(replace(part, command=(*part.command, *arguments)))
         if wait:
             components.wait_ready(part, process, self.folder)
 
@@ -172,6 +180,7 @@ class Stack:
             "SERVICE_URL": self.url("service"),
             "PROMETHEUS_URL": self.url("prometheus"),
             "ALERTMANAGER_URL": self.url("alertmanager"),
+            "NOTIFICATIONS_URL": f"{self.url('simulator')}/notifications",
             f"{self.store.upper()}_URL": self.url(self.store),
         }
 
@@ -306,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: what is half up is taken down
     try:
-        return int(options.run(_this_clone(), console, options))
+        return int(options.run(this_clone(), console, options))
     except StackError as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1
@@ -334,7 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _this_clone() -> Stack:
+def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
     try:
         choices = json.loads((STATE / CHOICES_FILE).read_text("utf-8"))
@@ -350,6 +359,8 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
     began = time.monotonic()
     stack.make_folder()
     with locked(stack.folder / "lock", lambda text: console.print(f"make up: {text}")):
+        if stack.pid("postgres"):
+            restore.undo_left(stack, console.print)
         if all(map(stack.pid, stack.names)):
             console.print("Everything is running already.")
             print_addresses(console, stack.url, stack.store)
@@ -358,6 +369,7 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
         (stack.folder / CHOICES_FILE).write_text(json.dumps(choices), "utf-8")
         with Display(console) as display:
             stack.up(report=display.report)
+        restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
         console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
     _send_first_messages(stack, console)
     console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
@@ -402,6 +414,7 @@ def _down(stack: Stack, console: Console, _: argparse.Namespace) -> int:
     if not any(map(stack.pid, STOP_ORDER)):
         console.print("Nothing is running.")
         return 0
+    restore.undo_left(stack, console.print)  # what stands still does not stop either
     with Display(console) as display:
         stack.down(report=display.report)
     return 0

@@ -10,6 +10,7 @@ from tests.alerts.conftest import RULES
 from tools import contract
 from tools.collector import Collector
 from tools.components import Ports
+from tools.notified import running
 from tools.otlp import Spec, send, traces
 from tools.otlp_sink import Sink
 from tools.rule_tests import rules_of
@@ -91,6 +92,13 @@ def test_prometheus_loads_every_rule(prometheus: str) -> None:
     loaded = [rule["name"] for group in answer["groups"] for rule in group["rules"]]
     shipped = [rule.get("alert") or rule["record"] for document in RULES.values() for rule in rules_of(document)]
     assert sorted(loaded) == sorted(shipped)
+
+
+def test_alertmanager_shows_every_metric_of_its_health_that_rules_use(tmp_path: Path) -> None:
+    with running(tmp_path) as alertmanager:
+        text = httpx.get(f"{alertmanager.url}/metrics", trust_env=False).raise_for_status().text
+    wanted = documented("alertmanager")
+    assert {name: what for name, what in shown(text).items() if name in wanted} == wanted
 
 
 def test_prometheus_shows_every_metric_of_its_health_that_rules_use(prometheus: str) -> None:

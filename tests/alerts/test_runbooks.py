@@ -57,7 +57,7 @@ def test_a_runbook_is_short_and_has_all_its_parts(book: Path) -> None:
     assert len(lines) <= LINES
     starts = ("**Patients:** ", "**Look**", "**Causes, and how to mend them**", "**Silence:** ")
     assert [sum(line.startswith(start) for line in lines) for start in starts] == [1, 1, 1, 1]
-    assert f'`alertname="{book.stem}"`' in lines[-1]
+    assert f"`make silence ALERT={book.stem}" in lines[-1]
     assert len(commands(book)) == 3
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import count
@@ -33,6 +34,7 @@ UNCHECKED = {
 PUBLISHED = {  # the field of Ports, by service and the port within
     ("service", 8000): "service",
     ("prometheus", 9090): "prometheus",
+    ("alertmanager", 9093): "alertmanager",
     ("tempo", 3200): "tempo",
     ("jaeger", 16686): "jaeger_query",
     ("otel-collector", 4317): "collector_grpc",
@@ -77,6 +79,7 @@ def test_every_program_has_the_version_that_the_tests_run(services: dict[str, Mo
     expected = {
         "otel-collector": f"otel/opentelemetry-collector-contrib:{builder['dist']['version']}",
         "prometheus": f"prom/prometheus:v{programs.PROMETHEUS}",
+        "alertmanager": f"prom/alertmanager:v{programs.ALERTMANAGER}",
         "jaeger": f"jaegertracing/jaeger:{programs.JAEGER}",
         "tempo": f"grafana/tempo:{programs.TEMPO}",
         "postgres": f"pgvector/pgvector:{pgvector[1]}-pg18",
@@ -110,6 +113,7 @@ def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -
     assert flags == {
         "--config.file": "/etc/prometheus/prometheus.yml",
         "--storage.tsdb.path": "/prometheus",
+        "--web.external-url": "http://127.0.0.1:9090",
         "--web.enable-lifecycle": "",
         "--enable-feature": "exemplar-storage,created-timestamp-zero-ingestion",
     }
@@ -117,11 +121,40 @@ def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -
 
 
 def test_prometheus_finds_all_rules_in_the_folder_that_is_mounted(services: dict[str, Model]) -> None:
-    [mount] = mounts(services["prometheus"], "bind")
+    mount, _ = mounts(services["prometheus"], "bind")
     assert mount["target"] == "/etc/prometheus"  # where --config.file is: patterns are relative to that file
     folder = Path(mount["source"])
     found = {path for pattern in PROMETHEUS["rule_files"] for path in folder.glob(pattern)}
     assert found == {path for path in folder.rglob("*.yaml") if "groups" in yaml.safe_load(path.read_text())}
+
+
+def test_a_file_in_secrets_switches_its_receiver_on(services: dict[str, Model], tmp_path: Path) -> None:
+    shell, option, script, name = services["prometheus"]["entrypoint"]
+    for file in ("slack-url", "pagerduty-routing-key", "README.md"):
+        (tmp_path / file).touch()
+    (tmp_path / "prometheus").write_text('#!/bin/sh\necho "$NOTIFY" "$@"\n')
+    (tmp_path / "prometheus").chmod(0o755)
+    there = script.replace("$$", "$").replace("/run/secrets", str(tmp_path))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.check_output((shell, option, there, name, "--flag=1", "--flag=2"), text=True, env=environment)
+    assert said == "pagerduty,slack, --flag=1 --flag=2\n"
+
+
+def test_alertmanager_finds_its_configuration_and_the_same_secrets(services: dict[str, Model]) -> None:
+    flags = dict(flag.split("=", 1) for flag in services["alertmanager"]["command"])
+    assert flags == {
+        "--config.file": "/etc/alertmanager/alertmanager.yml",
+        "--storage.path": "/alertmanager",
+        "--web.external-url": "http://127.0.0.1:9093",
+        "--cluster.listen-address": "",
+    }
+    sources = {
+        name: {mount["target"]: mount["source"] for mount in mounts(services[name], "bind")}
+        for name in ("alertmanager", "prometheus")
+    }
+    secrets = str(ROOT / "secrets")
+    assert sources["alertmanager"] == {"/etc/alertmanager": str(ROOT / "alertmanager"), "/run/secrets": secrets}
+    assert sources["prometheus"]["/run/secrets"] == secrets
 
 
 def test_the_simulator_sends_a_little_by_itself(read: Read) -> None:
@@ -221,6 +254,7 @@ def test_what_has_to_survive_a_down_is_in_named_volumes(read: Read) -> None:
     assert {name: volumes for name, volumes in used.items() if volumes} == {
         "postgres": {"postgres": "/var/lib/postgresql"},  # not …/data: PostgreSQL 18 has a folder for each version
         "prometheus": {"prometheus": "/prometheus"},
+        "alertmanager": {"alertmanager": "/alertmanager"},
         "tempo": {"tempo": "/var/tempo"},
         "otel-collector": {"collector-queue": "/var/lib/otelcol"},
         ONCE: {"collector-queue": "/var/lib/otelcol"},

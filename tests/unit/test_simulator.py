@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -344,6 +345,44 @@ async def test_the_model_is_polite(client: httpx.AsyncClient) -> None:
     body = {"model": "any", "messages": [{"role": "user", "content": "My tooth hurts"}]}
     answer = (await client.post("/v1/chat/completions", json=body)).json()
     assert answer["choices"][0]["message"]["content"].startswith("Thank you for your message.")
+
+
+NOTIFICATION: dict[str, Any] = {
+    "version": "4",
+    "status": "firing",
+    "receiver": "local",
+    "alerts": [{"status": "firing", "labels": {"alertname": "HighErrorRate"}, "annotations": {}}],
+    "groupKey": "kept, though not looked at",
+}
+
+
+async def test_notifications_are_kept_in_their_order_and_can_be_read_from_where_one_stopped(
+    client: httpx.AsyncClient,
+) -> None:
+    for status in ("firing", "resolved"):
+        assert (await client.post("/notifications", json=NOTIFICATION | {"status": status})).status_code == 204
+    kept = (await client.get("/notifications")).json()
+    assert [(one["number"], one["notification"]) for one in kept["notifications"]] == [
+        (1, NOTIFICATION),
+        (2, NOTIFICATION | {"status": "resolved"}),
+    ]
+    newer = (await client.get("/notifications", params={"after": 1})).json()
+    assert newer["notifications"] == kept["notifications"][1:]
+
+
+async def test_of_the_heartbeat_only_the_last_time_is_kept(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/notifications")).json() == {"heartbeat": None, "notifications": []}
+    before = time.time()
+    assert (await client.post("/heartbeat", json=NOTIFICATION)).status_code == 204
+    kept = (await client.get("/notifications")).json()
+    assert before <= kept["heartbeat"] <= time.time()
+    assert kept["notifications"] == []
+
+
+@pytest.mark.parametrize("wrong", [{"version": "3"}, {"status": "new"}, {"alerts": [{}]}, {"receiver": None}])
+async def test_what_is_no_notification_is_refused(client: httpx.AsyncClient, wrong: dict[str, Any]) -> None:
+    assert (await client.post("/notifications", json=NOTIFICATION | wrong)).status_code == 422
+    assert (await client.get("/notifications")).json()["notifications"] == []
 
 
 def test_no_body_is_repeated_in_the_output_of_a_serving_simulator(capfd: pytest.CaptureFixture[str]) -> None:

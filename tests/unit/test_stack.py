@@ -209,10 +209,13 @@ def test_prometheus_runs_on_the_repositorys_file_with_loopback_addresses(tmp_pat
         "otel-collector-derived": [f"127.0.0.1:{ports.collector_derived}"],
         "otel-collector": [f"127.0.0.1:{ports.collector_own}"],
         "prometheus": [f"127.0.0.1:{ports.prometheus}"],
+        "alertmanager": [f"127.0.0.1:{ports.alertmanager}"],
     }
+    [told] = rendered["alerting"]["alertmanagers"]
+    assert told == {"static_configs": [{"targets": [f"127.0.0.1:{ports.alertmanager}"]}]}
     original = yaml.safe_load(source.read_text())
     for config in (rendered, original):
-        for job in config["scrape_configs"]:
+        for job in config["scrape_configs"] + config["alerting"]["alertmanagers"]:
             del job["static_configs"]
     files = [str(source.parent / pattern) for pattern in original["rule_files"]]
     assert rendered == original | {"rule_files": files}
@@ -220,15 +223,33 @@ def test_prometheus_runs_on_the_repositorys_file_with_loopback_addresses(tmp_pat
 
 def test_rule_files_are_found_from_the_rendered_place(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
-    source.write_text("scrape_configs: []\nrule_files: [rules/*.yaml]\n")
+    source.write_text("scrape_configs: []\nalerting: {alertmanagers: []}\nrule_files: [rules/*.yaml]\n")
     components.render_prometheus(source, tmp_path / "elsewhere" / "prometheus.yml", Ports())
     rendered = yaml.safe_load((tmp_path / "elsewhere" / "prometheus.yml").read_text())
     assert rendered["rule_files"] == [str(tmp_path / "rules" / "*.yaml")]
 
 
+def test_alertmanager_runs_on_the_repositorys_file_with_loopback_addresses_and_absolute_paths(tmp_path: Path) -> None:
+    ports = Ports.free()
+    source = programs.ROOT / "alertmanager" / "alertmanager.yml"
+    components.render_alertmanager(source, tmp_path / "alertmanager.yml", ports, tmp_path / "secrets")
+    text = source.read_text().replace("http://simulator:8085", f"http://127.0.0.1:{ports.simulator}")
+    original = yaml.safe_load(text.replace("/run/secrets/", f"{tmp_path}/secrets/"))
+    templates = [str(source.parent / pattern) for pattern in original["templates"]]
+    assert yaml.safe_load((tmp_path / "alertmanager.yml").read_text()) == original | {"templates": templates}
+
+
+def test_a_stack_notifies_nobody_unless_it_is_given_the_secrets(tmp_path: Path) -> None:
+    (tmp_path / "slack-url").write_text("http://127.0.0.1:9")
+    (tmp_path / "README.md").write_text("")
+    assert components.switched_on(None) == []
+    assert components.switched_on(tmp_path) == ["slack"]
+    assert Stack(tmp_path / "state").receivers is None
+
+
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
-    source.write_text("scrape_configs: [{job_name: new, static_configs: [{targets: ['new:1']}]}]")
+    source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
     with pytest.raises(ComponentError, match=r"nothing is known here of 'new:1'; tools/components\.py has the list"):
         components.render_prometheus(source, tmp_path / "out.yml", Ports())
 

@@ -1,0 +1,115 @@
+"""`make alerts`, `make silence` and `make unsilence`, on the real Alertmanager and Prometheus."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tools import alerts
+from tools.components import Ports
+from tools.notified import example, resolved, running
+from tools.stack import Stack
+from tools.waiting import until
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """What the commands ask, in their environment."""
+    made = Stack(tmp_path / "state", Ports.free(), store="jaeger")
+    try:
+        made.up(only=("prometheus", "alertmanager", "simulator"))
+        for name, value in made.service_environment().items():
+            monkeypatch.setenv(name, value)
+        yield made
+    finally:
+        made.remove()
+
+
+def post(stack: Stack, *names: str) -> None:
+    started = (datetime.now(UTC) - timedelta(minutes=7)).isoformat()
+    body = [example(name) | {"startsAt": started} for name in names]
+    httpx.post(f"{stack.url('alertmanager')}/api/v2/alerts", json=body, trust_env=False).raise_for_status()
+
+
+def said(capsys: Capture, *words: str) -> list[str]:
+    assert alerts.main(list(words)) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_an_empty_system_says_so(stack: Stack, capsys: Capture) -> None:
+    until(lambda: heartbeat(stack), "the heart beats", seconds=60)
+    lines = said(capsys, "show")
+    assert lines[:3] == ["Nothing fires.", "", "Nobody was notified yet."]
+    assert lines[-1].startswith("The Watchdog was heard ")
+
+
+def heartbeat(stack: Stack) -> Any:
+    return httpx.get(f"{stack.url('simulator')}/notifications", trust_env=False).json()["heartbeat"]
+
+
+def test_what_fires_is_shown_with_who_is_told_or_why_nobody_is(stack: Stack, capsys: Capture) -> None:
+    post(stack, "CriticalWebhookLatency", "HighWebhookLatency", "SlowDatabaseQueries", "HighErrorRate")
+    until(lambda: "held back" in "".join(said(capsys, "show")), "the warning is held back")
+    assert said(capsys, "silence", "HighErrorRate", "--for", "2h", "--why", "a test")[0].startswith(
+        "Nobody is told of HighErrorRate until "
+    )
+    until(lambda: "silenced" in "".join(said(capsys, "show")), "it is silenced")
+    shown = said(capsys, "show")
+    assert shown[:9] == [
+        "Firing",
+        "  critical CriticalWebhookLatency  for 7 min, goes to local",
+        f"           {example('CriticalWebhookLatency')['annotations']['description']}",
+        "           docs/runbooks/CriticalWebhookLatency.md",
+        "  warning  HighErrorRate  for 7 min, silenced",
+        "  warning  HighWebhookLatency  for 7 min, held back by CriticalWebhookLatency",
+        "  warning  SlowDatabaseQueries  for 7 min, goes to local",
+        f"           {example('SlowDatabaseQueries')['annotations']['description']}",
+        "           docs/runbooks/SlowDatabaseQueries.md",
+    ]
+    assert said(capsys, "unsilence", "HighErrorRate") == ["Ended 1 silences of HighErrorRate."]
+    until(lambda: "silenced" not in "".join(said(capsys, "show")), "the silence has ended")
+
+
+def test_what_was_told_is_shown_from_the_beginning_to_the_end(stack: Stack, capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "another"
+    folder.mkdir()
+    with running(folder, notify="") as alertmanager:  # one that does not wait, whose words the simulator is given
+        alertmanager.post(example("HighErrorRate"))
+        until(lambda: alertmanager.receiver.sent("/notifications"), "it is told")
+        alertmanager.post(resolved(example("HighErrorRate")))
+        until(lambda: len(alertmanager.receiver.sent("/notifications")) == 2, "it is told the end")
+    for request in alertmanager.receiver.sent("/notifications"):
+        url = f"{stack.url('simulator')}/notifications"
+        httpx.post(url, json=request.body, trust_env=False).raise_for_status()
+    lines = [line[11:] for line in said(capsys, "show") if "HighErrorRate" in line]
+    summary = example("HighErrorRate")["annotations"]["summary"]
+    assert lines == [f"warning  HighErrorRate – {summary}", f"over     HighErrorRate – {summary}"]
+
+
+def test_an_alert_that_no_rule_has_cannot_be_silenced_and_near_names_are_told(stack: Stack, capsys: Capture) -> None:
+    def refused() -> bool:
+        assert alerts.main(["silence", "HighErorRate", "--why", "a test"]) == 1
+        return "did you mean HighErrorRate" in " ".join(capsys.readouterr().out.split())
+
+    until(refused, "near names are told")
+    silences = httpx.get(f"{stack.url('alertmanager')}/api/v2/silences", trust_env=False).json()
+    assert silences == []
+
+
+@pytest.mark.parametrize("duration", ["", "2", "0h", "2 hours", "-1h"])
+def test_a_wrong_duration_is_refused(duration: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        alerts.main(["silence", "HighErrorRate", f"--for={duration}", "--why", "a test"])
+    assert "is no duration such as 30m, 2h or 1d" in capsys.readouterr().err
+
+
+def test_without_alertmanager_the_address_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    address = f"http://127.0.0.1:{Ports.free().alertmanager}"
+    monkeypatch.setenv("ALERTMANAGER_URL", address)
+    assert alerts.main(["show"]) == 1
+    assert capsys.readouterr().out.startswith(f"{address} does not answer as it should: ")

@@ -1,0 +1,84 @@
+"""Every command of every runbook runs, as it is written, in a fresh copy of this repository with a running stack."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.alerts.test_runbooks import BOOKS, PORTS, commands, inline
+from tools.components import Ports, variable
+from tools.sources import ROOT
+
+EXECUTED = sorted({one for book in BOOKS for one in [*commands(book), *inline(book)]} - {"make restart S=…"})
+QUICK = ["make check", "make plan"]
+"""What needs no stack; elsewhere it has tests of its own, here it has to run."""
+SAYS = {
+    "make status": "otel-collector  running",
+    "make dead": "No jobs were given up",
+    "make replay": "",
+    "make check": "agree",
+    "make plan": "Nothing changes",
+    "make trace": "POST /webhooks/evolution",
+}
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the repository in which `make up` was run, on free ports."""
+
+    folder: Path
+    ports: Ports
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """A command of a runbook, with the ports of this copy."""
+        for name, port in asdict(PORTS).items():
+            command = command.replace(f"127.0.0.1:{port}/", f"127.0.0.1:{getattr(self.ports, name)}/")
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+        environment |= {variable(name): str(port) for name, port in asdict(self.ports).items()}
+        words = shlex.split(command)
+        return subprocess.run(
+            words, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """As a newcomer has it, but for the installed packages, which are shared."""
+    folder = tmp_path_factory.mktemp("clone")
+    files = subprocess.check_output(("git", "ls-files", "-z", "-c", "-o", "--exclude-standard"), cwd=ROOT, text=True)
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for words in (
+        ("init", "-q"),
+        ("add", "-A"),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "copy"),
+    ):
+        subprocess.run(("git", *words), cwd=folder, check=True)
+    made = Clone(folder, Ports.free())
+    started = made.run("make up")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        yield made
+    finally:
+        made.run("make -s down")
+
+
+@pytest.mark.parametrize("command", EXECUTED)
+def test_a_command_of_a_runbook_runs(clone: Clone, command: str) -> None:
+    run = clone.run(command)
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    if command.startswith("curl") and "/api/v1/" in command:
+        assert json.loads(run.stdout)["status"] == "success"
+    assert SAYS.get(command, "") in re.sub(" +", " ", run.stdout).replace(
+        "otel-collector running", "otel-collector  running"
+    )

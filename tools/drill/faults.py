@@ -1,0 +1,352 @@
+"""What can go wrong, and which alerts have to see it. Faults that do not disturb each other stand in one round."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import grpc
+import httpx
+
+from tools.contract import load
+from tools.drill.scene import Scene
+from tools.drill.traffic import Rates
+from tools.otlp import Spec
+from tools.sources import Sources
+
+
+def _nothing(_: Scene) -> None:
+    """Some faults are made by what is sent alone."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    name: str
+    what: str
+    """In a line."""
+    alerts: tuple[str, ...]
+    rates: Rates = field(default_factory=lambda: {"known": 2.0})
+    """What patients send meanwhile."""
+    prepare: Callable[[Scene], None] = _nothing
+    """Says what is to be configured or started anew."""
+    begin: Callable[[Scene], None] = _nothing
+    again: Callable[[Scene], None] = _nothing
+    """Is done every second while the fault lasts."""
+    not_notified: str = ""
+    """Why no notification can arrive; empty: one has to."""
+
+
+def _slow(table: str, seconds: float, share: int = 100, each: str = "row") -> tuple[str, ...]:
+    """Statements that let `share` percent of the inserts take so long; spread evenly, so that the share is exact."""
+    name = f"slow_{table}"
+    return (
+        f"create sequence if not exists drill.{name}",
+        f"create or replace function drill.{name}() returns trigger language plpgsql as $$ begin"
+        f" if (nextval('drill.{name}') * {share}) % 100 < {share} then perform pg_sleep({seconds}); end if;"
+        " return new; end $$",
+        f"create or replace trigger {name} before insert on public.{table} for each {each}"
+        f" execute function drill.{name}()",
+    )
+
+
+def _burn(percent: int) -> Callable[[Scene], None]:
+    return lambda scene: scene.sql(*_slow("messages", 0.7, percent))
+
+
+def _slow_database(scene: Scene) -> None:
+    scene.sql(*_slow("messages", 3), *_slow("jobs", 2.5, each="statement"), *_slow("patients", 0.4))
+
+
+def _rename_service(scene: Scene) -> None:
+    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * 5, {"service.name": "another-backend"})
+
+
+def _flood(scene: Scene) -> None:
+    """More label sets than the Collector holds, out of values that are all allowed."""
+    contract = load(Sources.of_disk())
+    keys = ("operation", "status", "query_type", "cache_type")
+    sets = product(*(sorted(contract.closed_set(key)) for key in keys), ("hit", "miss"))
+    specs = [Spec("lane.classify", {"lane": "faq"} | dict(zip((*keys, "result"), one, strict=True))) for one in sets]
+    for start in range(0, len(specs), 500):
+        scene.send_spans(specs[start : start + 500])
+
+
+_MEMORY_BYTES = 300 * 2**20
+
+
+def _fill_memory(scene: Scene) -> None:
+    url = f"http://127.0.0.1:{scene.stack.ports.collector_own}/metrics"
+    lines = httpx.get(url, trust_env=False).text.splitlines()
+    [used] = [float(line.split()[-1]) for line in lines if line.startswith("otelcol_process_runtime_heap_alloc_bytes")]
+    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * (1000 if used < _MEMORY_BYTES else 5))
+
+
+def _add_target(config: dict[str, Any]) -> None:
+    [own] = [job for job in config["scrape_configs"] if job["job_name"] == "otel-collector"]
+    config["scrape_configs"].append({**own, "job_name": "drill", "sample_limit": 1})
+
+
+_BROKEN_RULE = """groups:
+  - name: drill
+    rules:
+      - {record: 'drill:up:broken', expr: up * on () up}
+"""
+
+
+def _no_alertmanager(config: dict[str, Any]) -> None:
+    config["alerting"]["alertmanagers"] = []
+
+
+def _failing_receiver(scene: Scene) -> Callable[[dict[str, Any]], None]:
+    def edit(config: dict[str, Any]) -> None:
+        config["receivers"].append(
+            {"name": "drill", "webhook_configs": [{"url": f"{scene.stack.url('simulator')}/nowhere"}]}
+        )
+        config["route"]["routes"].insert(0, {"receiver": "drill", "continue": True})
+
+    return edit
+
+
+SMALL_QUEUE = "exporters::otlp_grpc::sending_queue::queue_size: 200000"
+OTHER_BUCKETS = "connectors::span_metrics::histogram::explicit::buckets: [100ms, 300ms, 1s, 5s, 30s]"
+HUNGRY = {"GOGC": "off", "GOMEMLIMIT": "off", "MEMORY_LIMIT_MIB": "4000"}
+
+ROUNDS: tuple[tuple[Fault, ...], ...] = (
+    # Burns in rising order: the long windows of one still hold what was slow in those before it.
+    (
+        Fault("slow-tenth", "one message in 10 takes 0.7 s", ("ErrorBudgetBurn3d",), begin=_burn(10)),
+        Fault(
+            "bad-target",
+            "Prometheus scrapes a further target that has more series than it may",
+            ("TargetDown", "PrometheusSampleLimitExceeded"),
+            prepare=lambda scene: scene.prometheus.append(_add_target),
+        ),
+        Fault(
+            "bad-rule",
+            "a rule is loaded that cannot be evaluated",
+            ("PrometheusRuleFailures",),
+            prepare=lambda scene: scene.prometheus.append(
+                lambda config: config["rule_files"].append(str(scene.rule_file(_BROKEN_RULE)))
+            ),
+        ),
+    ),
+    (
+        Fault("slow-fifth", "one message in 5 takes 0.7 s", ("ErrorBudgetBurn1d",), begin=_burn(20)),
+        Fault(
+            "bad-configuration",
+            "Prometheus is told to load a file that is no configuration",
+            ("PrometheusConfigReloadFailed",),
+            begin=lambda scene: scene.break_configuration("prometheus"),
+        ),
+        Fault(
+            "bad-routes",
+            "Alertmanager is told to load a file that is no configuration",
+            ("AlertmanagerConfigReloadFailed",),
+            begin=lambda scene: scene.break_configuration("alertmanager"),
+        ),
+    ),
+    (
+        Fault("slow-half", "every other message takes 0.7 s", ("ErrorBudgetBurn6h",), begin=_burn(50)),
+        Fault(
+            "new-patients",
+            "three messages in 5 are of patients who never wrote before",
+            ("LowCacheHitRate",),
+            rates={"known": 2.0, "new": 3.0},
+        ),
+        Fault(
+            "bad-receiver",
+            "Alertmanager notifies an address that answers 404 as well",
+            ("AlertmanagerNotificationsFailing",),
+            prepare=lambda scene: scene.alertmanager.append(_failing_receiver(scene)),
+        ),
+    ),
+    (
+        Fault(
+            "slower-database",
+            "storing a message takes 2.5 s",
+            ("HighWebhookLatency", "ErrorBudgetBurn1h"),
+            begin=lambda scene: scene.sql(*_slow("messages", 2.5)),
+        ),
+        Fault(
+            "hard-questions",
+            "most messages are for a person",
+            ("LowFastPathCoverage",),
+            rates={"complex": 2.0},
+        ),
+        Fault(
+            "evolution-away",
+            "Evolution answers 503 to every reply",
+            ("RepliesFailing",),
+            begin=lambda scene: scene.play(send_text={"status": 503}),
+        ),
+    ),
+    (
+        Fault(
+            "slow-database",
+            "storing a message and its jobs takes 5.5 s, a new patient 0.4 s",
+            ("CriticalWebhookLatency", "SlowDatabaseQueries", "SlowIdempotencyCheck", "SlowContextHydration"),
+            rates={"new": 1.4},
+            begin=_slow_database,
+        ),
+    ),
+    (
+        Fault(
+            "database-away",
+            "PostgreSQL is stopped",
+            ("CriticalErrorRate",),
+            rates={"known": 4.0},
+            begin=lambda scene: scene.stack.stop("postgres"),
+        ),
+    ),
+    (
+        Fault(
+            "cache-hung",
+            "Redis takes commands and does not answer",
+            ("CriticalCacheHitRate",),
+            begin=lambda scene: scene.pause("redis"),
+        ),
+        Fault(
+            "worker-away",
+            "the worker is stopped",
+            ("HighMem0QueueSize", "OutboxStalled"),
+            rates={"known": 6.0},
+            begin=lambda scene: scene.stack.stop("worker"),
+        ),
+    ),
+    (
+        Fault(
+            "mem0-refused",
+            "the embeddings that mem0 needs are answered with 400",
+            ("Mem0WriteFailures", "MemoriesGivenUp", "HighErrorRate"),
+            rates={"known": 0.6},
+            begin=lambda scene: scene.play(embeddings={"status": 400}),
+        ),
+    ),
+    (
+        Fault(
+            "storm",
+            "150 requests a second: most with a wrong secret, 6 the same message again",
+            ("HighThroughput", "HighDuplicateMessageRate", "WebhookMostlyRejected"),
+            rates={"rejected": 145.0, "duplicate": 6.0},
+        ),
+    ),
+    (
+        Fault("silence", "nobody writes", ("LowThroughput",), rates={}),
+        Fault(
+            "renamed-service",
+            "spans come from a service that the Collector does not know",
+            ("DerivedMetricsStalled",),
+            rates={},
+            again=_rename_service,
+        ),
+    ),
+    (
+        Fault(
+            "service-hung",
+            "the service stands still",
+            ("ServiceTelemetryAbsent",),
+            rates={},
+            begin=lambda scene: scene.pause("service"),
+        ),
+    ),
+    (
+        Fault(
+            "collector-hung",
+            "the Collector stands still",
+            ("OtelCollectorDown",),
+            begin=lambda scene: scene.pause("otel-collector"),
+        ),
+    ),
+    (
+        Fault(
+            "store-hung",
+            "the trace store stands still, and the Collector's queue is small",
+            ("OtelCollectorExporterStalled", "OtelCollectorQueueNearlyFull", "OtelCollectorDroppingSpans"),
+            rates={"known": 8.0},
+            prepare=lambda scene: scene.lay_over_collector(SMALL_QUEUE),
+            begin=lambda scene: scene.pause(scene.stack.store),
+        ),
+        Fault(
+            "other-buckets",
+            "the Collector runs without the bucket of 500 ms",
+            ("LatencySliBucketMissing",),
+            prepare=lambda scene: scene.lay_over_collector(OTHER_BUCKETS),
+        ),
+        Fault(
+            "label-flood",
+            "more label sets come than the Collector holds",
+            ("TelemetryCardinalityOverflow",),
+            prepare=lambda scene: scene.lay_over_collector(),  # only a restart forgets them
+            begin=_flood,
+        ),
+    ),
+    (
+        Fault(
+            "store-refuses",
+            "the trace store refuses every span for good",
+            ("OtelCollectorExporterFailing",),
+            prepare=lambda scene: scene.change("otel-collector", {"TRACE_STORE_ENDPOINT": scene.refuser}),
+        ),
+        Fault(
+            "hungry-collector",
+            "the Collector frees no memory, and 300 MiB come in",
+            ("OtelCollectorMemoryHigh",),
+            prepare=lambda scene: scene.change("otel-collector", HUNGRY),
+            again=_fill_memory,
+        ),
+        Fault(
+            "spans-refused",
+            "what the service sends its spans to refuses them for good",
+            ("TelemetrySpansLost",),
+            prepare=lambda scene: scene.change("service", {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{scene.refuser}"}),
+        ),
+    ),
+    (
+        Fault(
+            "collector-refuses",
+            "the Collector may use 10 MiB, less than it needs",
+            ("OtelCollectorRefusing",),
+            prepare=lambda scene: scene.change("otel-collector", {"MEMORY_LIMIT_MIB": "10"}),
+        ),
+    ),
+    (
+        Fault(
+            "no-alertmanager",
+            "Prometheus' configuration names no Alertmanager",
+            ("PrometheusNotConnectedToAlertmanagers",),
+            prepare=lambda scene: scene.prometheus.append(_no_alertmanager),
+            not_notified="Prometheus knows nobody to tell",
+        ),
+    ),
+    (
+        Fault(
+            "alertmanager-hung",
+            "Alertmanager stands still, so the heartbeat stops",
+            ("Watchdog",),
+            begin=lambda scene: scene.pause("alertmanager"),
+        ),
+    ),
+)
+
+FAULTS = {alert: fault for faults in ROUNDS for fault in faults for alert in fault.alerts}
+"""The fault that raises each alert."""
+
+
+def together(faults: tuple[Fault, ...]) -> Mapping[Any, float]:
+    """What is sent while these faults last."""
+    rates: dict[Any, float] = {}
+    for fault in faults:
+        for stream, rate in fault.rates.items():
+            rates[stream] = max(rate, rates.get(stream, 0.0))
+    return rates
+
+
+def repeat(faults: tuple[Fault, ...], scene: Scene) -> None:
+    """What the faults do every second."""
+    for fault in faults:
+        try:
+            fault.again(scene)
+        except (grpc.RpcError, httpx.HTTPError):  # what it is done to may be away; the watch tells what came of it
+            continue

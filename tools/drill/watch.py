@@ -1,0 +1,160 @@
+"""What Prometheus, Alertmanager and the local receiver say of the alerts of a drill, and when they said it first."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import httpx
+
+from tools.stack import Stack
+
+WATCHDOG = "Watchdog"
+SILENT_SECONDS = 15.0  # several beats of a drill
+POLL_SECONDS = 0.5
+_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass
+class Progress:
+    """How far an alert has come: seconds since the fault began, or since it ended; None: not yet.
+
+    The Watchdog's notifications stop and come back instead: `notified` is when their absence was noticed, `cleared`
+    when one came again.
+    """
+
+    alert: str
+    not_notified: str = ""
+    """Why no notification is waited for; empty: one is."""
+    pending: float | None = None
+    firing: float | None = None
+    notified: float | None = None
+    resolved: float | None = None
+    """Since the fault ended, as the next."""
+    cleared: float | None = None
+    """The notification that it is over."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether all has come that a fault should bring."""
+        return self.firing is not None and (bool(self.not_notified) or self.notified is not None)
+
+    @property
+    def over(self) -> bool:
+        """Whether all has come that its end should bring."""
+        return self.resolved is not None and (bool(self.not_notified) or self.cleared is not None)
+
+
+class Watch:
+    """Watches some alerts from the begin of a fault to its consequences' end.
+
+    Args:
+        stack: what runs.
+        alerts: by name, why no notification is waited for (empty: one is).
+    """
+
+    def __init__(self, stack: Stack, alerts: Mapping[str, str]) -> None:
+        self._stack = stack
+        self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
+        self._heard = self._newest()
+        self._began = time.time()
+        self._ended: float | None = None
+        self.progress = {name: Progress(name, reason) for name, reason in alerts.items()}
+
+    def close(self) -> None:
+        """No more."""
+        self._client.close()
+
+    def end(self) -> None:
+        """The fault is over."""
+        self._ended = time.time()
+
+    @property
+    def seen(self) -> bool:
+        """Whether every alert has come as far as a fault can bring it."""
+        return all(one.seen for one in self.progress.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether every alert is gone again."""
+        return all(one.over for one in self.progress.values())
+
+    def poll(self) -> None:
+        """Look once. What does not answer now has nothing to say."""
+        states = self._ask(self._states) or {}
+        for one in self.progress.values():
+            if one.alert == WATCHDOG:
+                self._ask(partial(self._heartbeat, one))
+            else:
+                self._note(one, states.get(one.alert))
+        for notification in self._ask(self._notifications) or []:
+            self._hear(notification)
+
+    def _states(self) -> dict[str, str]:
+        return active(self._client, self._stack.url("prometheus"))
+
+    def _note(self, one: Progress, state: str | None) -> None:
+        if self._ended is None:
+            if state and one.pending is None:
+                one.pending = self._since_begin()
+            if state == "firing" and one.firing is None:
+                one.firing = self._since_begin()
+        elif state is None and one.firing is not None and one.resolved is None:
+            one.resolved = time.time() - self._ended
+
+    def _hear(self, notification: Mapping[str, Any]) -> None:
+        one = self.progress.get(notification["groupLabels"].get("alertname", ""))
+        if one is None:
+            return
+        firing = notification["status"] == "firing"
+        if self._ended is None:
+            if firing and one.notified is None:
+                one.notified = self._since_begin()
+        else:
+            one.cleared = None if firing else time.time() - self._ended
+
+    def _heartbeat(self, one: Progress) -> None:
+        beat = self._client.get(f"{self._stack.url('simulator')}/notifications").raise_for_status().json()["heartbeat"]
+        one.pending, one.firing = 0.0, 0.0
+        if self._ended is None:
+            if one.notified is None and time.time() - max(beat or 0.0, self._began) > SILENT_SECONDS:
+                one.notified = self._since_begin()
+        elif beat and beat > self._ended and one.cleared is None:
+            one.resolved = one.cleared = beat - self._ended
+
+    def _notifications(self) -> list[dict[str, Any]]:
+        url = f"{self._stack.url('simulator')}/notifications"
+        found = self._client.get(url, params={"after": self._heard}).raise_for_status().json()["notifications"]
+        self._heard = max([self._heard, *(one["number"] for one in found)])
+        return [one["notification"] for one in found]
+
+    def _newest(self) -> int:
+        found = self._client.get(f"{self._stack.url('simulator')}/notifications").raise_for_status().json()
+        return max((one["number"] for one in found["notifications"]), default=0)
+
+    def _since_begin(self) -> float:
+        return time.time() - self._began
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except httpx.HTTPError:
+            return None
+
+
+def active(client: httpx.Client, prometheus: str) -> dict[str, str]:
+    """Of each alert that is active, `firing` or `pending`."""
+    answer = client.get(f"{prometheus}/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
+    return worst((one["labels"]["alertname"], one["state"]) for one in answer)
+
+
+def worst(states: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The state of each name: firing if one of its alerts is."""
+    found: dict[str, str] = {}
+    for name, state in states:
+        if found.get(name) != "firing":
+            found[name] = state
+    return found
