@@ -1,6 +1,6 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace alerts silence unsilence erase dead replay check plan docs test leaks mutants rulemutants lint programs
+.PHONY: help up down restart status logs load trace drill alerts silence unsilence erase dead replay check plan docs test leaks mutants rulemutants lint programs
 .PHONY: lock bench clean
 
 PYTHON ?= python3
@@ -46,7 +46,7 @@ alerts: $(INSTALLED) ## What fires, and who was told; wait for more: make alerts
 
 silence: $(INSTALLED) ## Tell nobody of an alert: make silence ALERT=HighErrorRate FOR=2h WHY="Ana mends it"
 	@$(IN_STACK) $(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
-		--for $(or $(FOR),1h) --why "$(or $(WHY),$(error why? make silence ALERT=… WHY="who works on what"))"
+		$(if $(FOR),--for $(FOR)) $(if $(WHY),--why "$(WHY)")
 
 unsilence: $(INSTALLED) ## End an alert's silences: make unsilence ALERT=…
 	@$(IN_STACK) $(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
@@ -63,10 +63,13 @@ replay: $(INSTALLED) ## Try the jobs that were given up again
 check: $(INSTALLED) ## Do the Collector's YAML, contract, rules, dashboards and docs agree? A second, nothing is started
 	@$(PY) -m tools.check
 
-plan: $(INSTALLED) ## What does my edit of the Collector's YAML change? Against another commit: make plan BASE=main~3
-	@$(PLAN) $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2 is "something changes", no error of make's
+drill: $(INSTALLED) ## Make something go wrong and see its alert: make drill ALERT=HighErrorRate, or all; alone it lists them
+	@$(PY) -m tools.drill $(ALERT) $(ARGS)
 
-docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md
+plan: $(INSTALLED) ## What does my edit of the Collector's YAML, of rules or routes change? Against another commit: make plan BASE=main~3
+	@$(PLAN) $(if $(PICTURE),--picture $(PICTURE)) $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
+
+docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md and docs/editing-alerts.md
 	@$(PY) -m tools.metrics_page
 	@PYTHONPATH=service $(PY) -m tools.plan.examples
 	@$(PY) -m tools.notified

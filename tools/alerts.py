@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     silencing = commands.add_parser("silence", help="tell nobody of an alert for a while")
     silencing.add_argument("alert")
     silencing.add_argument("--for", dest="duration", type=_duration, default="1h", help="30m, 2h, 1d (%(default)s)")
-    silencing.add_argument("--why", required=True, help="who works on what; others read it")
+    silencing.add_argument("--why", default="no reason given", help="who works on what; others read it")
     commands.add_parser("unsilence", help="end an alert's silences").add_argument("alert")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)

@@ -1,5 +1,6 @@
 """`make alerts`, `make silence` and `make unsilence`, on the real Alertmanager and Prometheus."""
 
+import getpass
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,8 +98,28 @@ def test_an_alert_that_no_rule_has_cannot_be_silenced_and_near_names_are_told(st
         return "did you mean HighErrorRate" in " ".join(capsys.readouterr().out.split())
 
     until(refused, "near names are told")
-    silences = httpx.get(f"{stack.url('alertmanager')}/api/v2/silences", trust_env=False).json()
-    assert silences == []
+    assert silences(stack) == []
+
+
+def silences(stack: Stack) -> Any:
+    return httpx.get(f"{stack.url('alertmanager')}/api/v2/silences", trust_env=False).raise_for_status().json()
+
+
+def test_a_silence_says_who_made_it_why_and_ends_by_itself(stack: Stack, capsys: Capture) -> None:
+    until(lambda: rules_are_loaded(stack), "Prometheus knows its rules")
+    before = datetime.now(UTC)
+    said(capsys, "silence", "HighErrorRate", "--for", "2h", "--why", "Ana mends it")
+    after = datetime.now(UTC)
+    [made] = silences(stack)
+    assert made["comment"] == "Ana mends it"
+    assert made["createdBy"] == getpass.getuser()
+    ends = datetime.fromisoformat(made["endsAt"])
+    rounding = timedelta(milliseconds=1)
+    assert before - rounding <= ends - timedelta(hours=2) <= after
+
+
+def rules_are_loaded(stack: Stack) -> bool:
+    return bool(httpx.get(f"{stack.url('prometheus')}/api/v1/rules", trust_env=False).json()["data"]["groups"])
 
 
 @pytest.mark.parametrize("duration", ["", "2", "0h", "2 hours", "-1h"])

@@ -13,7 +13,7 @@ from tools import programs
 from tools.programs import ROOT
 
 APART = ("unshare", "--net", "--mount")
-BUILT = ("otelcol", "prometheus", "jaeger")
+BUILT = ("otelcol", "prometheus", "alertmanager", "jaeger")
 
 
 def refused() -> str:

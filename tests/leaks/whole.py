@@ -3,7 +3,7 @@
 A part of the system that is added later adds what leaves it with one function:
 
     @output
-    def notifications(whole: Whole) -> dict[str, bytes]: ...
+    def mails(whole: Whole) -> dict[str, bytes]: ...
 """
 
 import json
@@ -34,6 +34,7 @@ from tests.support.backend import Backend
 from tests.support.serving import serving
 from tools.components import HOST
 from tools.programs import ROOT
+from tools.stack import Stack
 from tools.waiting import until
 
 PATIENT = JID.parts[0]
@@ -302,6 +303,52 @@ def output(read: Output) -> Output:
 def everything(whole: Whole) -> dict[str, bytes]:
     """All that has left, by a name."""
     return {name: content for read in OUTPUTS for name, content in read(whole).items()}
+
+
+EVERYTHING = """
+groups:
+  - name: everything
+    interval: 1s
+    rules:
+      - alert: Everything
+        expr: label_replace({job="healthcare-backend"}, "metric", "$1", "__name__", "(.+)")
+        labels: {severity: critical}
+        annotations: {summary: "{{ $labels }}", description: "{{ $value }}"}
+"""
+
+
+@output
+def notifications(whole: Whole) -> dict[str, bytes]:
+    """An alert on each series with all its labels, as everybody is told of it; what Alertmanager shows and keeps."""
+    stack = whole.backend.stack
+    rules = stack.folder / "everything.yaml"
+    rules.write_text(EVERYTHING)
+    with edited(stack, "prometheus") as config:
+        config["rule_files"].append(str(rules))
+    with edited(stack, "alertmanager") as config:
+        for route in config["route"]["routes"]:
+            route["group_wait"] = "1s"
+    local = f"{stack.url('simulator')}/notifications"
+    until(lambda: b"Everything" in HTTP.get(local).content, "somebody is told of everything", seconds=60)
+    url = stack.url("alertmanager")
+    paths = ("alerts", "alerts/groups", "silences", "status", "receivers")
+    shown = {f"Alertmanager, {path}": answered(HTTP.get(f"{url}/api/v2/{path}")) for path in paths}
+    return {
+        "notifications": answered(HTTP.get(local)),
+        **shown,
+        **exposition(f"{url}/metrics"),
+        **files(stack.folder / "alertmanager"),
+    }
+
+
+@contextmanager
+def edited(stack: Stack, name: str) -> Iterator[dict[str, Any]]:
+    """Change a component's configuration and let it load it."""
+    file = stack.folder / name / f"{name}.yml"
+    config = yaml.safe_load(file.read_text())
+    yield config
+    file.write_text(yaml.safe_dump(config))
+    HTTP.post(f"{stack.url(name)}/-/reload").raise_for_status()
 
 
 @output
