@@ -119,14 +119,14 @@ class CollectorYaml:
 
     def of_type(self, part: str, kind: str) -> list[str]:
         """The names of components of a type, for instance `span_metrics` and `span_metrics/second`."""
-        return [name for name in self.part(part) or {} if name.partition("/")[0] == kind]
+        return [name for name in self.part(part) or {} if type_of(name) == kind]
 
     def entering(self, signal: str) -> list[str]:
         """The pipelines of a signal that take from outside, not from a connector."""
         return [
             name
             for name, pipeline in self.pipelines.items()
-            if name.partition("/")[0] == signal and any(item not in self.connectors for item in pipeline["receivers"])
+            if type_of(name) == signal and any(item not in self.connectors for item in pipeline["receivers"])
         ]
 
     @cached_property

@@ -7,34 +7,27 @@ beside this file has them, and names the tests that catch what a plan cannot see
 Exit code: 0 if none is without a reason, else 1.
 """
 
-import argparse
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.api.metrics_endpoint import summarise
 from tools import collector_yaml, contract
 from tools.check import static, validates, writes_metrics_page
 from tools.collector_rules import Checked
+from tools.judging import Verdict, matching, options, progress, reason, report, said, some
 from tools.mutations import Mutant, of_python, of_yaml
 from tools.plan import difference
-from tools.plan.__main__ import flat
 from tools.plan.running import CannotRunError, Outcome, Version
 from tools.plan.workload import Workload
 from tools.sources import ROOT, SourceError, Sources
@@ -43,17 +36,7 @@ KNOWN = ROOT / "tools" / "mutants.yaml"
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
-SEED = 1
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a mutant: who caught it, first of all; or nobody, and then why that is right."""
-
-    mutant: Mutant
-    caught_by: str = ""
-    reason: str = ""
 
 
 def mutants() -> list[Mutant]:
@@ -63,7 +46,7 @@ def mutants() -> list[Mutant]:
     return found + [mutant for path in REDACTION for mutant in of_python(path, sources.text(path))]
 
 
-def look(mutant: Mutant) -> Verdict:
+def look(mutant: Mutant) -> Verdict[Mutant]:
     """Who catches it without starting anything."""
     if mutant.path in REDACTION:
         return Verdict(mutant)
@@ -76,14 +59,14 @@ def look(mutant: Mutant) -> Verdict:
     return Verdict(mutant, "check: writes_metrics_page" if next(writes_metrics_page(it), None) else "")
 
 
-def run(mutant: Mutant) -> Verdict:
+def run(mutant: Mutant) -> Verdict[Mutant]:
     """Who catches it when it runs: the real Collector, or the tests of the service."""
     if mutant.path in REDACTION:
-        return Verdict(mutant, _tested(mutant), _reason(mutant))
+        return Verdict(mutant, _tested(mutant), reason(KNOWN, mutant))
     edited = _shipped().edited(mutant.path, mutant.text)
     if next(validates(Checked(edited)), None):
         return Verdict(mutant, "check: validates")
-    return Verdict(mutant, _planned(edited) or _tested_by_name(mutant), _reason(mutant))
+    return Verdict(mutant, _planned(edited) or _tested_by_name(mutant), reason(KNOWN, mutant))
 
 
 def _planned(edited: Sources) -> str:
@@ -108,7 +91,6 @@ def _run(sources: Sources) -> Outcome:
         version = Version(sources, Path(folder))
         with version.running():
             version.replay(_workload())
-        version.outcome.summary = flat(summarise(version.outcome.exposition))
         return version.outcome
 
 
@@ -127,7 +109,7 @@ def _tested_by_name(mutant: Mutant) -> str:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(mutant.text, "utf-8")
-        named = [str(one["test"]).split() for one in _known(mutant) if "test" in one]
+        named = [str(one["test"]).split() for one in said(KNOWN, mutant) if "test" in one]
         return next(filter(None, (_failing(test, COLLECTOR_CONFIG=str(file)) for test in named)), "")
 
 
@@ -168,32 +150,13 @@ def _base() -> Outcome:
     return _run(_shipped())
 
 
-@cache
-def _entries() -> list[dict[str, str]]:
-    return yaml.safe_load(KNOWN.read_text("utf-8")) or []
-
-
-def _known(mutant: Mutant) -> list[dict[str, str]]:
-    """What mutants.yaml says of it: tests that catch it, reasons why it may live."""
-    return [one for one in _entries() if one["file"] == mutant.path and re.search(one["mutants"], mutant.name)]
-
-
-def _reason(mutant: Mutant) -> str:
-    return next((one["reason"] for one in _known(mutant) if "reason" in one), "")
-
-
-def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Console) -> list[Verdict]:
+def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Console) -> list[Verdict[Mutant]]:
     """All looked at, and those that no look catches run; or a sample of both, the same every time."""
-    if sample is not None:
-        chosen = random.Random(SEED).sample(chosen, min(SAMPLE_LOOKS * sample, len(chosen)))  # noqa: S311
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    chosen = some(chosen, sample and SAMPLE_LOOKS * sample)
     # Started afresh, not forked: gRPC does not survive a fork of a process that has used it.
-    with bar, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with progress(console) as bar, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         looked = list(bar.track(pool.map(look, chosen, chunksize=20), len(chosen), description="looked at"))
-        rest = [verdict.mutant for verdict in looked if not verdict.caught_by]
-        if sample is not None:
-            rest = random.Random(SEED).sample(rest, min(sample, len(rest)))  # noqa: S311
+        rest = some([verdict.mutant for verdict in looked if not verdict.caught_by], sample)
         ran = []
         for verdict in bar.track(pool.map(run, rest), len(rest), description="run"):
             ran.append(verdict)
@@ -202,46 +165,14 @@ def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Con
     return [verdict for verdict in looked if verdict.caught_by] + ran
 
 
-def report(verdicts: Sequence[Verdict], seconds: float, console: Console) -> bool:
-    """Print it; whether all were caught or have a reason."""
-    for path, name in (
-        (collector_yaml.PATH, "Collector's YAML"),
-        (contract.PATH, "contract"),
-        ("service", "redaction"),
-    ):
-        of_file = [verdict for verdict in verdicts if verdict.mutant.path.startswith(path)]
-        caught = Counter(verdict.caught_by for verdict in of_file if verdict.caught_by)
-        console.print(f"[bold]{name}[/]: {len(of_file)} tried, {caught.total()} caught")
-        for who, number in caught.most_common():
-            console.print(f"  {number:5} {who}")
-    survivors = [verdict for verdict in verdicts if not verdict.caught_by]
-    with_reason = Counter(verdict.reason for verdict in survivors if verdict.reason)
-    for reason, number in with_reason.most_common():
-        console.print(f"  {number:5} survive: {reason}")
-    unexplained = [verdict for verdict in survivors if not verdict.reason]
-    for verdict in unexplained:
-        console.print(f"[red]nobody catches[/] {verdict.mutant.path}: {verdict.mutant.name}", markup=True)
-    console.print(f"{len(verdicts)} mutants in {seconds:.0f} s, {len(unexplained)} survive without a reason")
-    return not unexplained
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Try them; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__)
-    parser.add_argument("--sample", type=int, metavar="N", help=f"a sample: look at {SAMPLE_LOOKS} × N, run N")
-    parser.add_argument("--match", default="", metavar="REGEX", help="only mutants whose file or name matches")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--list", action="store_true", help="print their names, try none")
-    given = parser.parse_args(arguments)
+    given = options("python -m tools.mutants", __doc__, f"a sample: look at {SAMPLE_LOOKS} × N, run N", arguments)
     console = Console(highlight=False, soft_wrap=True)
-    chosen = [mutant for mutant in mutants() if re.search(given.match, f"{mutant.path} {mutant.name}")]
-    if given.list:
-        for mutant in chosen:
-            print(f"{mutant.path}: {mutant.name}")
-        return 0
     started = time.monotonic()
-    verdicts = judged(chosen, given.jobs, given.sample, console)
-    return 0 if report(verdicts, time.monotonic() - started, console) else 1
+    verdicts = judged(matching(mutants(), given), given.jobs, given.sample, console)
+    parts = {collector_yaml.PATH: "Collector's YAML", contract.PATH: "contract", "service": "redaction"}
+    return 0 if report(verdicts, parts, time.monotonic() - started, console, by_whom=True) else 1
 
 
 if __name__ == "__main__":

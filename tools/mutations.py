@@ -156,12 +156,8 @@ def of_python(path: str, text: str) -> Iterator[Mutant]:
                 mutated = ast.unparse(_Replacing(node, other).visit(broken))
                 if mutated not in seen:
                     seen.add(mutated)
-                    line = getattr(node, "lineno", 0)
-                    name = (
-                        f"line {line}: {_flat(before)} → {_flat(ast.unparse(other))}"
-                        if line
-                        else _flat(ast.unparse(other))
-                    )
+                    line = getattr(node, "lineno", "?")
+                    name = f"line {line}: {_flat(before)} → {_flat(ast.unparse(other))}"
                     yield Mutant(path, name, mutated)
 
 

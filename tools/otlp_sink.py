@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Any, Literal, Self
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -44,6 +45,15 @@ class Sink:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
+
+    @contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Open within."""
+        self.open()
+        try:
+            yield self
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Be away: nothing listens any more."""

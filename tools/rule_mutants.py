@@ -5,15 +5,11 @@ some test in prometheus/tests must fail for each. A survivor needs a reason in r
 code: 0 if none is without, else 1.
 """
 
-import argparse
 import copy
-import os
-import random
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -21,15 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
-import yaml
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tools.judging import Verdict, matching, options, progress, reason, report, some
 from tools.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
 
 REASONS = Path(__file__).with_suffix(".yaml")
-SEED = 1
 _TELLING = "^(fires|each)"  # most mutants fail these tests, so the others need not run for them
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -82,15 +75,6 @@ class Mutant:
         changed[number] = self.rule
         groups[group] = groups[group] | {"rules": changed}
         return {**rules, self.path: {"groups": groups}}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a mutant: the tests that fail, first of all; or none, and then why that is right."""
-
-    mutant: Mutant
-    caught_by: str = ""
-    reason: str = ""
 
 
 def mutants(rules: Rules) -> Iterator[Mutant]:
@@ -219,15 +203,14 @@ class Trial:
     def __init__(self) -> None:
         self.rules = shipped()
         self._tests = shipped_tests()
-        self._reasons: list[dict[str, str]] = yaml.safe_load(REASONS.read_text("utf-8")) or []
 
-    def run(self, mutant: Mutant) -> Verdict:
+    def run(self, mutant: Mutant) -> Verdict[Mutant]:
         """Whether a test fails on it: those that are about the rule first, then those that need it."""
         rules = mutant.laid_over(self.rules)
         for one in self._looking_at(mutant):
             if one.failure(rules, _TELLING) or one.failure(rules):
                 return Verdict(mutant, one.name)
-        return Verdict(mutant, reason=self._reason(mutant))
+        return Verdict(mutant, reason=reason(REASONS, mutant))
 
     def _original(self, mutant: Mutant) -> Rule:
         group, number = mutant.place
@@ -243,50 +226,18 @@ class Trial:
         ]
         return sorted(found, key=lambda one: (not one.names(original), len(one.text)))
 
-    def _reason(self, mutant: Mutant) -> str:
-        matching = (one for one in self._reasons if re.search(one["mutants"], mutant.name))
-        return next((one["reason"] for one in matching), "")
-
-
-def report(verdicts: Sequence[Verdict], seconds: float, console: Console) -> bool:
-    """Print it; whether all were caught or have a reason."""
-    for path in dict.fromkeys(verdict.mutant.path for verdict in verdicts):
-        of_file = [verdict for verdict in verdicts if verdict.mutant.path == path]
-        caught = sum(bool(verdict.caught_by) for verdict in of_file)
-        console.print(f"[bold]{path}[/]: {len(of_file)} tried, {caught} caught")
-    survivors = [verdict for verdict in verdicts if not verdict.caught_by]
-    for reason, number in Counter(verdict.reason for verdict in survivors if verdict.reason).most_common():
-        console.print(f"  {number:5} survive: {escape(reason)}")
-    unexplained = [verdict for verdict in survivors if not verdict.reason]
-    for verdict in unexplained:
-        console.print(f"[red]no test fails[/] {escape(verdict.mutant.path)}: {escape(verdict.mutant.name)}")
-    console.print(f"{len(verdicts)} mutants in {seconds:.0f} s, {len(unexplained)} survive without a reason")
-    return not unexplained
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Try them; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.rule_mutants", description=__doc__)
-    parser.add_argument("--sample", type=int, metavar="N", help="only N of them, the same ones every time")
-    parser.add_argument("--match", default="", metavar="REGEX", help="only mutants whose file or name matches")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--list", action="store_true", help="print their names, try none")
-    given = parser.parse_args(arguments)
+    given = options("python -m tools.rule_mutants", __doc__, "only N of them", arguments)
     console = Console(highlight=False, soft_wrap=True)
     trial = Trial()
-    chosen = [one for one in mutants(trial.rules) if re.search(given.match, f"{one.path} {one.name}")]
-    if given.sample is not None:
-        chosen = random.Random(SEED).sample(chosen, min(given.sample, len(chosen)))  # noqa: S311
-    if given.list:
-        for mutant in chosen:
-            print(f"{mutant.path}: {mutant.name}")
-        return 0
+    chosen = some(matching(list(mutants(trial.rules)), given), given.sample)
     started = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar, ThreadPoolExecutor(given.jobs) as pool:
+    with progress(console) as bar, ThreadPoolExecutor(given.jobs) as pool:
         verdicts = list(bar.track(pool.map(trial.run, chosen), len(chosen), description="tried"))
-    return 0 if report(verdicts, time.monotonic() - started, console) else 1
+    parts = {mutant.path: mutant.path for mutant in chosen}
+    return 0 if report(verdicts, parts, time.monotonic() - started, console, by_whom=False) else 1
 
 
 if __name__ == "__main__":

@@ -47,10 +47,8 @@ def documented(job: str) -> Shown:
 @pytest.fixture
 def store() -> Iterator[Sink]:
     """A trace store."""
-    sink = Sink()
-    sink.open()
-    yield sink
-    sink.close()
+    with Sink().listening() as sink:
+        yield sink
 
 
 def test_the_collector_shows_every_metric_of_its_health_that_rules_use(store: Sink, tmp_path: Path) -> None:

@@ -12,10 +12,8 @@ from tools.otlp_sink import Sink
 @pytest.fixture(scope="module")
 def store() -> Iterator[Sink]:
     """A trace store that takes everything until told otherwise."""
-    sink = Sink()
-    sink.open()
-    yield sink
-    sink.close()
+    with Sink().listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="module")

@@ -66,11 +66,9 @@ def collector(directory: Path, store: Sink, *changes: str) -> Iterator[Bench]:
 @pytest.fixture
 def sink() -> Iterator[Sink]:
     """A trace store that one test may mistreat."""
-    store = Sink()
-    store.open()
-    yield store
-    store.answer("take")
-    store.close()
+    with Sink().listening() as store:
+        yield store
+        store.answer("take")
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=list(TROUBLES))

@@ -36,10 +36,8 @@ Answers = Counter[tuple[str, str]]
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
     """The trace store."""
-    store = Sink()
-    store.open()
-    yield store
-    store.close()
+    with Sink().listening() as store:
+        yield store
 
 
 @pytest.fixture(scope="module")

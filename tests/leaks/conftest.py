@@ -43,9 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The real Collector with the shipped YAML, and a store behind it that records."""
-    store = Sink()
-    store.open()
-    collector = Collector(tmp_path_factory.mktemp("collector"), store.endpoint)
-    with collector.running():
-        yield Bench(collector, store)
-    store.close()
+    with Sink().listening() as store:
+        collector = Collector(tmp_path_factory.mktemp("collector"), store.endpoint)
+        with collector.running():
+            yield Bench(collector, store)

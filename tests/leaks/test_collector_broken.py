@@ -146,15 +146,12 @@ def found_in_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[st
     names = [*TRACES, SERVICES]
     known = [fields.traces(NAME, 0), fields.traces(BIRTH, fields.turns(BIRTH)[-1])]
     exports = [*known, fields.traces(NAME, 0, {"service.name": NAME.text})]
-    store = Sink()
-    store.open()
-    with collector(folder, store.endpoint, span_pipelines()) as running:
+    with Sink().listening() as store, collector(folder, store.endpoint, span_pipelines()) as running:
         for export in exports:
             send(running.grpc, export)
         known_spans, strange_spans = (_spans(exports) for exports in (known, exports[-1:]))
         wanted = known_spans * len(names) + strange_spans
         until(lambda: len(store.spans()) == wanted, "each pipeline's spans are stored")
-    store.close()
     by_variant: dict[str, ExportTraceServiceRequest] = {name: ExportTraceServiceRequest() for name in names}
     for request in store.requests:
         for part in without_entities(request).resource_spans:

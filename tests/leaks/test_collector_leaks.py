@@ -141,18 +141,14 @@ def arrives(bench: Bench) -> None:
 
 
 def test_what_the_store_does_not_take_is_clean_on_the_disk_too(tmp_path: Path, account: Account) -> None:
-    store = Sink()
-    store.open()
-    store.answer("refuse")
-    collector = Collector(tmp_path, store.endpoint)
-    with collector.running():
+    with Sink().listening() as store, (collector := Collector(tmp_path, store.endpoint)).running():
+        store.answer("refuse")
         sent = [without_entities(fields.traces(canary, turn)) for canary in CANARIES for turn in (0, 5)]
         for export in sent:
             send(collector.grpc, export)
         until(lambda: b"lane.classify" in b"".join(files(tmp_path / "queue").values()), "the queue is on the disk")
         outputs = {**files(tmp_path / "queue"), "log": collector.log().encode()}
         store.answer("take")
-    store.close()
     assert hits(CANARIES, outputs) == []
     account.add("Collector, its queue on disk", CANARIES, inputs=len(sent), outputs=outputs)
 

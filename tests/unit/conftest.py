@@ -12,10 +12,8 @@ from tools.otlp_sink import Sink
 @pytest.fixture(scope="session")
 def sink() -> Iterator[Sink]:
     """Where this process's spans go."""
-    sink = Sink()
-    sink.open()
-    yield sink
-    sink.close()
+    with Sink().listening() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="session")

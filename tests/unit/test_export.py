@@ -18,11 +18,9 @@ from tools.waiting import until
 @pytest.fixture
 def collector() -> Iterator[Sink]:
     """What stands for the Collector here, because it must hang and answer what no healthy one would."""
-    sink = Sink()
-    sink.open()
-    yield sink
-    sink.answer("take")
-    sink.close()
+    with Sink().listening() as sink:
+        yield sink
+        sink.answer("take")
 
 
 @pytest.fixture
