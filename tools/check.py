@@ -65,7 +65,7 @@ def documents_variables(it: Checked) -> Iterator[Finding]:
 
 def knows_what_is_asked(it: Checked) -> Iterator[Finding]:
     """Every metric, label and value that a rule or a panel asks for is in the contract."""
-    found = consumers(it.sources)
+    found = it.consumers
     recorded = {consumer.records for consumer in found if consumer.records}
     for consumer in found:
         problems = [problem for use in consumer.uses for problem in _problems(it.contract, use, recorded)]
@@ -84,14 +84,8 @@ def _ungrouped(rules: Contract, consumer: Consumer, recorded: set[str]) -> Itera
 def _problems(rules: Contract, use: Use, recorded: set[str]) -> Iterator[str]:
     if not use.sample or use.sample in recorded | PROMETHEUS_OWN:
         return
-    known = {health.name for health in rules.health if health.type != "histogram"} | {
-        health.name + end
-        for health in rules.health
-        if health.type == "histogram"
-        for end in ("_bucket", "_sum", "_count")
-    }
     if use.sample not in rules.samples:
-        if use.sample not in known:
+        if use.sample not in rules.health_samples:
             yield f"{use.sample} is not in {contract.PATH}"
         return
     allowed = rules.own_labels(use.sample) | TARGET_LABELS
@@ -120,12 +114,12 @@ def _idle(rules: Contract, label: str, pattern: str) -> str:
 def _labels_of(rules: Contract, sample: str) -> set[str]:
     if sample in rules.samples:
         return rules.own_labels(sample)
-    return {label for health in rules.health if sample.startswith(health.name) for label in health.labels}
+    return set(rules.health_samples[sample].labels) if sample in rules.health_samples else set()
 
 
 def writes_metrics_page(it: Checked) -> Iterator[Finding]:
     """docs/metrics.md is what the contract says."""
-    wanted = metrics_page.page(it.contract, consumers(it.sources))
+    wanted = metrics_page.page(it.contract, it.consumers)
     if metrics_page.PAGE not in it.sources.paths or it.sources.text(metrics_page.PAGE) != wanted:
         yield Finding(metrics_page.PAGE, 0, f"is not what {contract.PATH} says: `make docs` writes it")
 

@@ -3,9 +3,11 @@
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
 from tools import collector_yaml, contract
 from tools.collector_yaml import CollectorYaml, Row, Statement, listed, type_of
+from tools.consumers import Consumer, consumers
 from tools.contract import OTHER, Contract, attribute
 from tools.sources import Finding, Sources
 
@@ -20,6 +22,11 @@ class Checked:
         self.sources = sources
         self.contract: Contract = contract.load(sources)
         self.yaml = CollectorYaml(sources)
+
+    @cached_property
+    def consumers(self) -> list[Consumer]:
+        """Alerts, rules and panels. Raises SourceError."""
+        return consumers(self.sources)
 
     def wrong(self, text: str, *keys: str | int) -> Finding:
         """A finding in the Collector's YAML."""
@@ -67,7 +74,7 @@ def drops_nil_values(it: Checked) -> Iterator[Finding]:
 
 def closes_sets(it: Checked) -> Iterator[Finding]:
     """① Each attribute's values are clamped to the contract's closed set, shape or type."""
-    sets = {key: it.contract.closed_set(_label(key)) - {OTHER} for key in it.contract.label_attributes}
+    sets = {key: it.contract.closed_set(contract.label_of(key)) - {OTHER} for key in it.contract.label_attributes}
     sets |= {key: set(rule.values) for key, rule in it.contract.attributes.span.items() if rule.values}
     for key, allowed in sets.items():
         path = f'span.attributes["{key}"]'
@@ -211,7 +218,7 @@ def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding
         )
         return
     for key in map(str, keys):
-        values = it.contract.families if key == "family" else _values(it.contract, key)
+        values = it.contract.families if key == "family" else it.contract.values(key)
         wanted = set(source.families) if key == "family" else {source.required.get(key, "")} - {""} or values
         if (found := {value for value in values if row.selects(key, value)}) != wanted:
             text = f"{row.name}: {key}: {matched[key]} selects {sorted(found) or 'nothing'}, not {sorted(wanted)}"
@@ -407,15 +414,6 @@ def _unclamped(it: Checked, key: str) -> Finding:
     return it.wrong(
         f"no statement rules the values of {key}: anything could leave in it", "processors", collector_yaml.SPANS
     )
-
-
-def _values(rules: Contract, key: str) -> set[str]:
-    rule = rules.attributes.span.get(key)
-    return set(rule.values or []) if rule else rules.closed_set(_label(key))
-
-
-def _label(key: str) -> str:
-    return "error_type" if key == "error.type" else key
 
 
 def _place(statements: Iterable[Statement]) -> tuple[str | int, ...]:

@@ -116,7 +116,7 @@ class Metric(BaseModel):
     @property
     def samples(self) -> list[str]:
         """The names of its samples in the text format."""
-        return [self.name + end for end in (("_bucket", "_sum", "_count") if self.type == "histogram" else ("",))]
+        return _samples(self.name, self.type)
 
     @property
     def limits(self) -> list[float]:
@@ -133,6 +133,11 @@ class Health(BaseModel):
     job: Annotated[str, Field(min_length=1)]
     labels: list[Name] = []
     use: Annotated[str, Field(min_length=1)]
+
+    @property
+    def samples(self) -> list[str]:
+        """The names of its samples in the text format."""
+        return _samples(self.name, self.type)
 
 
 class Rule(BaseModel):
@@ -209,6 +214,11 @@ class Contract(BaseModel):
         return {sample: metric for metric in self.metrics for sample in metric.samples}
 
     @cached_property
+    def health_samples(self) -> dict[str, Health]:
+        """The health metric of each sample's name."""
+        return {sample: health for health in self.health for sample in health.samples}
+
+    @cached_property
     def families(self) -> set[str]:
         """All families that feed a metric."""
         return {family for metric in self.metrics for family in metric.source.families}
@@ -222,6 +232,11 @@ class Contract(BaseModel):
         """A label's values: those of all metrics that have it, because they share the attribute, and `other`."""
         return {OTHER}.union(*(metric.labels.get(label, []) for metric in self.metrics))
 
+    def values(self, key: str) -> set[str]:
+        """The values that a span's attribute may have: its rule's, or those of its label with `other`."""
+        rule = self.attributes.span.get(key)
+        return set(rule.values or []) if rule else self.closed_set(label_of(key))
+
     def own_labels(self, sample: str) -> set[str]:
         """The names of all labels that a sample has in Prometheus."""
         metric = self.samples[sample]
@@ -232,6 +247,15 @@ class Contract(BaseModel):
 def attribute(label: str) -> str:
     """The span attribute from which a label is made."""
     return "error.type" if label == "error_type" else label
+
+
+def label_of(key: str) -> str:
+    """The label that is made from a span's attribute."""
+    return "error_type" if key == "error.type" else key
+
+
+def _samples(name: str, kind: str) -> list[str]:
+    return [name + end for end in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))]
 
 
 def load(sources: Sources) -> Contract:

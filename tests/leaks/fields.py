@@ -29,6 +29,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 
 from tests.leaks.canaries import Canary
 from tools import otlp
+from tools.contract import attribute
 from tools.otlp import ASYNCPG, FASTAPI, OWN, SERVICE, attributes
 from tools.programs import ROOT
 
@@ -41,7 +42,7 @@ DEPTH = 2  # values within values
 DEPRECATED_SCOPES = 1000  # of ResourceSpans and its like; today `reserved`
 
 CONTRACT: dict[str, Any] = yaml.safe_load((ROOT / "otel-collector" / "metrics.yaml").read_text("utf-8"))
-LABELS = {label.replace("error_type", "error.type") for metric in CONTRACT["metrics"] for label in metric["labels"]}
+LABELS = {attribute(label) for metric in CONTRACT["metrics"] for label in metric["labels"]}
 ALLOWED = sorted(LABELS.union(*(CONTRACT["attributes"][part] for part in ("resource", "span", "event"))))
 """The keys of attributes that may leave: whatever else is under them may not."""
 KEYS = {  # by where the attributes are

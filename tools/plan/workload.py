@@ -207,23 +207,19 @@ def label_sets(family: str, contracts: Iterable[Contract]) -> list[dict[str, str
                 for label, values in metric.labels.items():
                     sets.setdefault(attribute(label), {OTHER}).update(values)
                 for key in metric.source.required:
-                    sets[key] = _values(key, [contract]) - {OTHER}
+                    sets[key] = contract.values(key) - {OTHER}
     if family == "cache.operation":  # the operation is in the span's name, which is one of three
         sets["operation"] -= {OTHER}
     return [dict(zip(sets, values, strict=True)) for values in itertools.product(*map(sorted, sets.values()))]
 
 
 def _values(key: str, contracts: Iterable[Contract]) -> set[str]:
-    found: set[str] = set()
-    for contract in contracts:
-        rule = contract.attributes.span.get(key)
-        found |= set(rule.values or []) if rule else contract.closed_set("error_type" if key == "error.type" else key)
-    return found
+    return set().union(*(contract.values(key) for contract in contracts))
 
 
 def _clamped(seen: Seen, contract: Contract) -> Seen:
     """With `other` in place of what this contract does not know."""
-    sets = {key: _values(key, [contract]) for key in seen.attributes}
+    sets = {key: contract.values(key) for key in seen.attributes}
     return replace(
         seen, attributes={key: text if text in sets[key] else OTHER for key, text in seen.attributes.items()}
     )
