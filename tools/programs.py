@@ -37,6 +37,7 @@ ALERTMANAGER = "0.31.1"
 JAEGER = "2.13.0"  # v1.76.0 in tools/go/jaeger/go.mod
 COMPOSE = "5.6.0"
 TEMPO = "3.0.3"
+GRAFANA = "13.2.3"
 GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
 
 LOG_LINES = 15
@@ -152,6 +153,22 @@ def _compose() -> Program:
     )
 
 
+def _backtest() -> Program:
+    """Our own; its sources are all its files but for its tests."""
+    module = GO_FILES / "backtest"
+    files = [file for file in module.glob("*.go") if not file.name.endswith("_test.go")]
+    build = ("go", "-C", "tools/go/backtest", "build", "-mod=readonly", "-tags", "remove_all_sd", "-ldflags", "-s -w")
+    return Program(
+        "backtest",
+        PROMETHEUS,
+        ("healthcare-backtest", "--version"),  # nobody has it on PATH
+        "backtest",
+        ((*build, "-o", "{folder}/backtest", "."),),
+        sources=tuple(sorted((*files, module / "go.mod", module / "go.sum"))),
+        usually="1 min",
+    )
+
+
 def _go() -> Program:
     pip = ("{python}", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:")
     return Program(
@@ -175,6 +192,8 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "amtool": lambda: _alertmanager("amtool"),
     "compose": _compose,
     "tempo": lambda: Program("tempo", TEMPO, ("tempo", "--version")),
+    "grafana": lambda: Program("grafana", GRAFANA, ("grafana", "--version")),
+    "backtest": _backtest,
     "go": _go,
 }
 
@@ -301,7 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build programs and say where they are; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.programs", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PROGRAMS))
-    names = parser.parse_args(arguments).names or [name for name in _PROGRAMS if name not in ("tempo", "go")]
+    names = parser.parse_args(arguments).names or [name for name in _PROGRAMS if name not in ("tempo", "grafana", "go")]
     if unknown := set(names) - set(_PROGRAMS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PROGRAMS)}")
     console = Console(highlight=False)

@@ -1,14 +1,18 @@
-"""`make plan`: what does an edit of the Collector's YAML change?
+"""`make plan`: what does an edit of the Collector's YAML, of rules or of Alertmanager's routes change?
 
-Runs the base's and the edited version in real Collectors on the same spans and compares what comes out: metrics,
-labels, buckets, counts, exemplars, traces, cost; and which alerts, panels, rules and summary fields go blind or change
-meaning.
+The Collector's YAML: runs the base's and the edited version in real Collectors on the same spans and compares what
+comes out: metrics, labels, buckets, counts, exemplars, traces, cost; and which alerts, panels, rules and summary fields
+go blind or change meaning.
+
+Rules and routes: evaluates both versions over history by Prometheus' and Alertmanager's own packages and tells which
+alerts fire when, how noisy they are, who is told, and who reads what changed.
 
 Exit code: 0 nothing changes, 2 something changes, 1 it cannot run, breaks the contract, or lets patients' data out.
 """
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,31 +21,59 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from app.api.metrics_endpoint import summarise
 from tools import contract
 from tools.consumers import Consumer, consumers
 from tools.contract import Contract
-from tools.plan import difference
+from tools.plan import alerts, difference
 from tools.plan.difference import Plan
+from tools.plan.history import choose
 from tools.plan.report import show
 from tools.plan.running import CannotRunError, Version, cost_ratio, run_together
+from tools.plan.timeline import picture
 from tools.plan.workload import Workload
-from tools.programs import ProgramError, ensure
+from tools.programs import ProgramError, Report, ensure
 from tools.sources import SourceError, Sources
 
+COLLECTOR = "otel-collector/*.yaml"
 NEVER = 600.0  # a flush interval longer than any plan
 
 
-def plan(base: Sources, edit: Sources, cost: bool = True) -> Plan:
-    """Run both and compare.
+def plan(base: Sources, edit: Sources, cost: bool = True, history: str = "", report: Report = lambda _: None) -> Plan:
+    """Compare the parts that are written differently.
+
+    Args:
+        base: what is compared with.
+        edit: what was edited.
+        cost: whether the Collector's cost per span is measured.
+        history: over which rules are evaluated, as `tools.plan.history.choose` takes it.
+        report: is told what is going on.
 
     Raises:
         SourceError: a file of either version cannot be read.
-        CannotRunError: a Collector does not start, or ends.
-        ProgramError: there is no Collector to run.
+        CannotRunError: a Collector does not start, or ends; a rule or a route is refused.
+        ProgramError: there is no program to run.
     """
     started = time.monotonic()
+    found = Plan(base.name, edit.name)
+    if _differ(base, edit, COLLECTOR):
+        report("both versions take the same spans …")
+        found = of_collectors(base, edit, cost)
+    if alerts.differ(base, edit):
+        alerts.judge(found, base, edit, choose(history, edit, report), report)
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _differ(base: Sources, edit: Sources, pattern: str) -> bool:
+    texts = [{path: sources.text(path) for path in sources.matching(pattern)} for sources in (base, edit)]
+    return texts[0] != texts[1]
+
+
+def of_collectors(base: Sources, edit: Sources, cost: bool = True) -> Plan:
+    """Run both Collectors and compare."""
     ensure("otelcol")
     contracts = (contract.load(base), contract.load(edit))
     users = consumers(edit)
@@ -62,7 +94,6 @@ def plan(base: Sources, edit: Sources, cost: bool = True) -> Plan:
     found.cost = ratio
     if not 1 / difference.NOISE < ratio < difference.NOISE:
         found.changes.append(difference.Change("cost", "changed", "CPU per span", f"{ratio:.1f} times the base's"))
-    found.seconds = time.monotonic() - started
     return found
 
 
@@ -96,21 +127,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("base", nargs="?", default="HEAD", help="what to compare with: a commit, branch or tag")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--no-cost", action="store_true", help="leave out the cost per span, which takes some seconds")
+    parser.add_argument(
+        "--history",
+        default=os.environ.get("HISTORY", ""),
+        help="of rules: a Prometheus' address, a folder of blocks, or `day` for the one that ships; "
+        "default: the running stack's Prometheus if it has 6 hours, else the day",
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the alerts' timeline into a file too")
     given = parser.parse_args(arguments)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        with errors.status("both versions take the same spans …"):
-            found = plan(Sources.of_commit(given.base), Sources.of_disk(), cost=not given.no_cost)
+        with errors.status("reading both versions …") as status:
+            base, edit = Sources.of_commit(given.base), Sources.of_disk()
+            found = plan(base, edit, not given.no_cost, given.history, lambda text: status.update(escape(text)))
     except (SourceError, CannotRunError, ProgramError) as error:
         if given.json:
             print(json.dumps({"error": str(error), "exit_code": 1}, indent=2))
         else:
-            errors.print(f"[bold red]cannot plan[/]: {error}", markup=True)
+            errors.print(f"[bold red]cannot plan[/]: {escape(str(error))}")
         return 1
     if given.json:
         print(json.dumps(asdict(found) | {"exit_code": found.exit_code}, indent=2, ensure_ascii=False))
     else:
         show(found, Console(highlight=False, soft_wrap=True))
+    if given.picture:
+        picture(found, given.picture)
     return found.exit_code
 
 

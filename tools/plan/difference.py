@@ -10,10 +10,12 @@ from tools.collector_yaml import VARIABLE, CollectorYaml
 from tools.consumers import Consumer, Use
 from tools.contract import Contract, Metric
 from tools.expected import Labels, Samples, undocumented
+from tools.plan.backtest import Behaviour
 from tools.plan.running import Outcome, Stored
 
-Fate = Literal["goes blind", "changes meaning"]
+Fate = Literal["goes blind", "changes meaning", "is touched"]
 Severity = Literal["leak", "broken", "gone", "changed", "new"]
+Area = Literal["configuration", "metrics", "traces", "cost", "rules", "routes", "firings", "notifications", "contract"]
 NOISE = 1.25  # a cost ratio within it is none: two runs of the very same YAML differ by a tenth on a busy machine
 
 
@@ -21,7 +23,7 @@ NOISE = 1.25  # a cost ratio within it is none: two runs of the very same YAML d
 class Change:
     """One thing that is different. `subject` is what it is about: a metric, an exporter, a part of the YAML."""
 
-    area: Literal["configuration", "metrics", "traces", "cost", "contract"]
+    area: Area
     severity: Severity
     subject: str
     text: str
@@ -38,6 +40,16 @@ class Effect:
     """Through these."""
 
 
+@dataclass(frozen=True)
+class AlertChange:
+    """An alert that is written differently, or behaves so. None where one version has no such alert."""
+
+    alert: str
+    severity: str
+    before: Behaviour | None
+    after: Behaviour | None
+
+
 @dataclass
 class Plan:
     """All of it."""
@@ -49,6 +61,15 @@ class Plan:
     cost: float = 1.0
     series: tuple[int, int] = (0, 0)
     spans: int = 0
+    """How many went through the Collectors; 0 where its YAML is the same, so that none was run."""
+    history: str = ""
+    """Over what rules were evaluated; empty where rules and routes are the same."""
+    start: int = 0
+    end: int = 0
+    """Of the history, Unix seconds."""
+    utc_offset: int = 0
+    """Of the times in words, seconds."""
+    alerts: list[AlertChange] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -62,14 +83,19 @@ class Plan:
 
 def configuration(base: CollectorYaml, edit: CollectorYaml) -> Iterator[Change]:
     """The effective configuration, with every variable at its default: what was added, taken away or altered."""
-    for path, before, after in _altered((), _effective(base), _effective(edit)):
+    yield from altered("configuration", _effective(base), _effective(edit))
+
+
+def altered(area: Area, base: Any, edit: Any) -> Iterator[Change]:
+    """What was added, taken away or altered in parsed YAML."""
+    for path, before, after in _altered((), base, edit):
         where = ".".join(path)
         if before is None:
-            yield Change("configuration", "new", where, _short(after))
+            yield Change(area, "new", where, _short(after))
         elif after is None:
-            yield Change("configuration", "gone", where, _short(before))
+            yield Change(area, "gone", where, _short(before))
         else:
-            yield Change("configuration", "changed", where, _delta(before, after))
+            yield Change(area, "changed", where, _delta(before, after))
 
 
 def _effective(yaml: CollectorYaml) -> Any:
@@ -112,7 +138,7 @@ def _aligned(before: list[Any], after: list[Any]) -> Iterator[tuple[Any, Any]]:
 def _name(item: Any) -> str:
     """How people find an element of a list: by what it makes, what it is called, or its context."""
     if isinstance(item, dict):
-        return str(next((item[key] for key in ("new_name", "name", "context") if key in item), "…"))
+        return str(next((item[key] for key in ("new_name", "name", "context", "receiver") if key in item), "…"))
     return "…" if isinstance(item, str) and " " in item else str(item)
 
 
@@ -349,8 +375,9 @@ def contract(outcome: Outcome, wanted: Samples, rules: Contract) -> Iterator[Cha
             yield Change("contract", "broken", name, problem)
         if (kind, text) != (metric.type, metric.help):
             yield Change("contract", "broken", name, f"is shown as {kind}, {text!r}")
-    for name in rules.by_name.keys() - outcome.meaning.keys():
-        yield Change("contract", "broken", name, "is documented and does not come out")
+    for name in rules.by_name:
+        if name not in outcome.meaning:
+            yield Change("contract", "broken", name, "is documented and does not come out")
 
 
 def _broken(outcome: Outcome, wanted: Samples, metric: Metric, rules: Contract) -> Iterator[str]:

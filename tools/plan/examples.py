@@ -1,4 +1,4 @@
-"""The edits of docs/editing-the-collector.md: each is a diff in the text, followed by what `make plan` says about it.
+"""The edits in the docs: each is a diff in the text, followed by what `make plan` says about it.
 
 `python -m tools.plan.examples` writes the plans anew; a test executes all of them and compares.
 """
@@ -15,10 +15,15 @@ from pathlib import Path
 from rich.console import Console
 
 from tools.plan.__main__ import plan
+from tools.plan.difference import Plan
+from tools.plan.history import SHIPPED
 from tools.plan.report import show
+from tools.plan.running import CannotRunError
+from tools.plan.timeline import picture
 from tools.sources import ROOT, Sources
 
-PAGE = "docs/editing-the-collector.md"
+PAGE, ALERTS = "docs/editing-the-collector.md", "docs/editing-alerts.md"
+PICTURE, PICTURED = "docs/editing-alerts.svg", "A shorter wait"
 WIDTH = 10_000
 
 _EXAMPLE = re.compile(
@@ -26,7 +31,7 @@ _EXAMPLE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 # What differs from run to run, or with every edit of a rule file: seconds and the cost, and lines.
-_UNSTEADY = re.compile(r", CPU per span [\d.]+×, [\d.]+ s$|(?<=\.yaml|\.json):\d+", re.MULTILINE)
+_UNSTEADY = re.compile(r"(, CPU per span [\d.]+×)?, [\d.]+ s$|(?<=\.yaml|\.json):\d+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,18 @@ def edited(base: Sources, diff: str) -> Sources:
     return base
 
 
+def planned(base: Sources, example: Example) -> Plan:
+    """What an edit of this base changes; rules are evaluated over the day that ships."""
+    return plan(base, edited(base, example.diff), cost=False, history=SHIPPED)
+
+
 def answer(base: Sources, example: Example) -> str:
     """What the plan says about an edit of this base, without colours and without what differs from run to run."""
     text = StringIO()
-    show(plan(base, edited(base, example.diff), cost=False), Console(file=text, width=WIDTH, soft_wrap=True))
+    try:
+        show(planned(base, example), Console(file=text, width=WIDTH, soft_wrap=True))
+    except CannotRunError as error:
+        return f"cannot plan: {error}\n"
     lines = _UNSTEADY.sub("", text.getvalue()).splitlines()[1:]  # the first names the versions
     return "\n".join(lines).strip() + "\n"
 
@@ -88,12 +101,20 @@ def rewritten(page: str, base: Sources) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """Write the plans into the page."""
-    path = ROOT / PAGE
-    page = path.read_text("utf-8")
-    for title, text in rewritten(page, Sources.of_disk()):
-        path.write_text(text, "utf-8")
-        print(f"{PAGE}: {title}")
+    base = Sources.of_disk()
+    for page in (PAGE, ALERTS):
+        path = ROOT / page
+        for title, text in rewritten(path.read_text("utf-8"), base):
+            path.write_text(text, "utf-8")
+            print(f"{page}: {title}")
+    picture(pictured(base), ROOT / PICTURE)
+    print(PICTURE)
     return 0
+
+
+def pictured(base: Sources) -> Plan:
+    """The plan of the edit that has a picture."""
+    return next(planned(base, one) for one in examples((ROOT / ALERTS).read_text("utf-8")) if one.title == PICTURED)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """How a plan looks in a terminal."""
 
+from collections.abc import Iterator
 from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
 
+from tools.plan import timeline
 from tools.plan.difference import Change, Effect, Plan
 
 MARKS = {
@@ -19,6 +21,10 @@ TITLES = {
     "metrics": "What Prometheus sees",
     "traces": "What the trace store gets",
     "cost": "What it costs",
+    "rules": "What the rules say",
+    "routes": "What Alertmanager's routes say",
+    "firings": "What fires",
+    "notifications": "Who is told",
     "contract": "What the contract says",
 }
 VERDICTS = {
@@ -36,10 +42,20 @@ def show(plan: Plan, console: Console) -> None:
         for subjects, group in _together(list(changes)):
             _subjects(console, subjects, group)
     _effects(console, plan.effects)
+    if rows := timeline.draw(plan):
+        console.print("\n[bold]When it fires[/]")
+        for row in rows:
+            console.print(row)
     console.print(f"\n{VERDICTS[plan.exit_code]}")
-    before, after = plan.series
-    numbers = f"{plan.spans} spans, {before} → {after} samples, CPU per span {plan.cost:.2f}×, {plan.seconds:.1f} s"
-    console.print(f"[dim]{numbers}[/]")
+    console.print(f"[dim]{', '.join([*_numbers(plan), f'{plan.seconds:.1f} s'])}[/]")
+
+
+def _numbers(plan: Plan) -> Iterator[str]:
+    if plan.spans:
+        before, after = plan.series
+        yield f"{plan.spans} spans, {before} → {after} samples, CPU per span {plan.cost:.2f}×"
+    if plan.history:
+        yield f"{(plan.end - plan.start) / 3600:.3g} hours of {escape(plan.history)}"
 
 
 def _together(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
@@ -64,7 +80,7 @@ def _subjects(console: Console, subjects: list[str], changes: list[Change]) -> N
 
 
 def _effects(console: Console, effects: list[Effect]) -> None:
-    colours = {"goes blind": "red", "changes meaning": "yellow"}
+    colours = {"goes blind": "red", "changes meaning": "yellow", "is touched": "yellow"}
     for what, group in groupby(effects, key=lambda effect: effect.what):
         console.print(f"\n[bold {colours[what]}]Who {what}[/]")
         for effect in group:

@@ -4,7 +4,6 @@ import gzip
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -178,15 +177,16 @@ class Version:
         for name, edge in sorted(edges, key=lambda pair: float(pair[1])):
             outcome.edges.setdefault(name, []).append(edge)
         outcome.meaning = self.collector.meaning()
-        outcome.health = _named(self.collector.own_exposition())
+        own = self.collector.own_exposition()
+        outcome.health = _named(own)
         for name, sink in self.sinks.items():
             outcome.stored[name] = dict(_stored(sink))
-            counts = Counter(span.span_id for span in sink.spans())
-            outcome.copies[name] = sum(count - 1 for count in counts.values())
-            outcome.trace_ids[name] = {span.trace_id.hex() for span in sink.spans()}
+            spans = list(sink.spans())
+            outcome.copies[name] = len(spans) - len({span.span_id for span in spans})
+            outcome.trace_ids[name] = {span.trace_id.hex() for span in spans}
             _note(outcome, canaries, f"traces to {name}", b"".join(r.SerializeToString() for r in list(sink.requests)))
         _note(outcome, canaries, "the metrics", (outcome.exposition + self.collector.exposition(OPEN_METRICS)).encode())
-        _note(outcome, canaries, "the Collector's own metrics", self.collector.own_exposition().encode())
+        _note(outcome, canaries, "the Collector's own metrics", own.encode())
         _note(outcome, canaries, "the Collector's log", self.collector.log().encode())
 
     def _changes(self, stack: ExitStack) -> list[str]:
