@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -55,6 +56,7 @@ class Ports:
     tempo_internal: int = 24095
     prometheus: int = 9090
     alertmanager: int = 9093
+    grafana: int = 3000
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -123,6 +125,7 @@ LISTENS: dict[str, tuple[str, ...]] = {
     "tempo": ("tempo", "tempo_otlp", "tempo_internal"),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
+    "grafana": ("grafana",),
     "redis": ("redis",),
 }
 """The fields of Ports that a component listens on."""
@@ -450,6 +453,32 @@ def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Pat
     config["templates"] = [str(source.parent / pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def grafana(folder: Path, urls: Callable[[str], str], store: str, password: str) -> Component:
+    """Grafana, if it is on PATH at the pinned version; `urls` tells where the others are."""
+    program = programs.ensure("grafana")
+    beside = program.resolve().parent.parent
+    home = beside if (beside / "conf" / "defaults.ini").exists() else Path("/usr/share/grafana")  # as Debian's package
+    files = ROOT / "grafana"
+    port = urlsplit(urls("grafana")).port
+    return Component(
+        "grafana",
+        (str(program), "server", "--homepath", str(home), "--config", str(files / "grafana.ini")),
+        ready=lambda: _answers(f"{urls('grafana')}/api/health"),
+        environment={
+            "GF_PATHS_DATA": str(folder / "grafana"),
+            "GF_PATHS_LOGS": str(folder / "grafana" / "log"),
+            "GF_PATHS_PLUGINS": str(folder / "grafana" / "plugins"),
+            "GF_PATHS_PROVISIONING": str(files / "provisioning"),
+            "GF_SERVER_HTTP_ADDR": HOST,
+            "GF_SERVER_HTTP_PORT": str(port),
+            "GF_SECURITY_ADMIN_PASSWORD": password,
+            "DASHBOARDS": str(files / "dashboards"),
+            "TRACE_STORE": store,
+            **{f"{name.upper()}_URL": urls(name) for name in ("prometheus", "alertmanager", "tempo", "jaeger")},
+        },
+    )
 
 
 def worker(folder: Path, environment: Mapping[str, str]) -> Component:

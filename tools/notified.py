@@ -211,7 +211,8 @@ def page(folder: Path) -> str:
 def _slack(title: str, attachment: dict[str, Any]) -> str:
     buttons = ", ".join(one["text"] for one in attachment["actions"])
     text = "\n".join(f"> {line}" for line in attachment["text"].splitlines())
-    return f"{title}, its bar {_COLOURS[attachment['color']]}:\n\n> **{attachment['title']}**\n>\n{text}\n>\n> Buttons: {buttons}\n"
+    shown = f"> **{attachment['title']}**\n>\n{text}\n>\n> Buttons: {buttons}\n"
+    return f"{title}, its bar {_COLOURS[attachment['color']]}:\n\n{shown}"
 
 
 def _code(title: str, body: dict[str, Any]) -> str:

@@ -30,10 +30,11 @@ from tools.programs import ROOT, ProgramError, locked
 STATE = ROOT / ".state"
 RECEIVERS = ROOT / "secrets"
 STOP_ORDER = (
-    *("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "alertmanager"),
+    *("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "alertmanager", "grafana"),
     *("redis", "postgres"),
 )
 SENDERS = STOP_ORDER[:3]
+SECRETS = ("WEBHOOK_SECRET", "EVOLUTION_API_KEY", "GRAFANA_PASSWORD")
 DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
@@ -70,7 +71,8 @@ class Stack:
         self.environment = environment or {}
         self.receivers = receivers
         self.store = store or ("tempo" if programs.on_path("tempo") else "jaeger")
-        self.names = tuple(name for name in STOP_ORDER if name not in {"jaeger", "tempo"} - {self.store})
+        absent = {"jaeger", "tempo"} - {self.store} | ({"grafana"} if programs.on_path("grafana") is None else set())
+        self.names = tuple(name for name in STOP_ORDER if name not in absent)
         self._children: dict[str, psutil.Popen] = {}
 
     def up(self, only: Collection[str] = (), report: Report = _silent) -> None:
@@ -197,10 +199,11 @@ class Stack:
     def _secrets(self) -> dict[str, str]:
         self.make_folder()
         file = self.folder / "secrets.json"
-        if not file.exists():
-            made = {name: secrets.token_urlsafe(24) for name in ("WEBHOOK_SECRET", "EVOLUTION_API_KEY")}
-            _write_private(file, json.dumps(made))
-        return dict(json.loads(file.read_text("utf-8")))
+        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        if missing := [name for name in SECRETS if name not in known]:
+            known |= {name: secrets.token_urlsafe(24) for name in missing}
+            _write_private(file, json.dumps(known))
+        return dict(known)
 
     def _component(
         self, name: str, report: Report = _silent, environment: Mapping[str, str] | None = None
@@ -216,6 +219,7 @@ class Stack:
             "otel-collector": lambda: components.otel_collector(self.folder, self.ports, self.store, say),
             "prometheus": lambda: components.prometheus(self.folder, self.ports, self.receivers, say),
             "alertmanager": lambda: components.alertmanager(self.folder, self.ports, self.receivers, say),
+            "grafana": lambda: components.grafana(self.folder, self.url, self.store, common["GRAFANA_PASSWORD"]),
             "worker": lambda: components.worker(self.folder, common),
             "service": lambda: components.service(self.ports, common),
         }

@@ -35,6 +35,7 @@ PUBLISHED = {  # the field of Ports, by service and the port within
     ("service", 8000): "service",
     ("prometheus", 9090): "prometheus",
     ("alertmanager", 9093): "alertmanager",
+    ("grafana", 3000): "grafana",
     ("tempo", 3200): "tempo",
     ("jaeger", 16686): "jaeger_query",
     ("otel-collector", 4317): "collector_grpc",
@@ -80,6 +81,7 @@ def test_every_program_has_the_version_that_the_tests_run(services: dict[str, Mo
         "otel-collector": f"otel/opentelemetry-collector-contrib:{builder['dist']['version']}",
         "prometheus": f"prom/prometheus:v{programs.PROMETHEUS}",
         "alertmanager": f"prom/alertmanager:v{programs.ALERTMANAGER}",
+        "grafana": f"grafana/grafana:{programs.GRAFANA}",
         "jaeger": f"jaegertracing/jaeger:{programs.JAEGER}",
         "tempo": f"grafana/tempo:{programs.TEMPO}",
         "postgres": f"pgvector/pgvector:{pgvector[1]}-pg18",
@@ -104,8 +106,12 @@ def test_a_plain_up_starts_tempo_as_the_store_and_a_profile_and_one_variable_cho
     services = read({})["services"]
     assert {name for name in services if services[name].get("profiles")} == {"jaeger"}
     assert services["otel-collector"]["environment"]["TRACE_STORE_ENDPOINT"] == "tempo:4317"
-    chosen = read({"TRACE_STORE_ENDPOINT": "jaeger:4317"})["services"]
+    assert services["grafana"]["environment"]["TRACE_STORE"] == "tempo"
+    chosen = read({"TRACE_STORE": "jaeger"})["services"]
     assert chosen["otel-collector"]["environment"]["TRACE_STORE_ENDPOINT"] == "jaeger:4317"
+    assert chosen["grafana"]["environment"]["TRACE_STORE"] == "jaeger"
+    elsewhere = read({"TRACE_STORE_ENDPOINT": "traces.example.org:4317"})["services"]["otel-collector"]
+    assert elsewhere["environment"]["TRACE_STORE_ENDPOINT"] == "traces.example.org:4317"
 
 
 def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -> None:
@@ -223,7 +229,7 @@ def test_a_container_may_do_nothing_it_does_not_need(name: str, services: dict[s
 def test_a_container_has_limits(name: str, services: dict[str, Model]) -> None:
     service = services[name]
     assert 0 < int(service["mem_limit"]) <= 2**30
-    assert service["pids_limit"] == 128
+    assert service["pids_limit"] == (512 if name == "grafana" else 128)  # its data sources are processes
     assert service["logging"] == {"driver": "local", "options": {"max-file": "3", "max-size": "10m"}}
 
 
@@ -255,6 +261,7 @@ def test_what_has_to_survive_a_down_is_in_named_volumes(read: Read) -> None:
         "postgres": {"postgres": "/var/lib/postgresql"},  # not …/data: PostgreSQL 18 has a folder for each version
         "prometheus": {"prometheus": "/prometheus"},
         "alertmanager": {"alertmanager": "/alertmanager"},
+        "grafana": {"grafana": "/var/lib/grafana"},
         "tempo": {"tempo": "/var/tempo"},
         "otel-collector": {"collector-queue": "/var/lib/otelcol"},
         ONCE: {"collector-queue": "/var/lib/otelcol"},
@@ -329,6 +336,7 @@ def test_postgresql_does_not_log_the_rows_that_it_refuses(services: dict[str, Mo
 
 def test_secrets_come_from_the_environment_and_reach_everybody_who_needs_them(read: Read) -> None:
     secrets = {"WEBHOOK_SECRET": "first", "EVOLUTION_API_KEY": "second", "POSTGRES_PASSWORD": "third"}
+    secrets["GRAFANA_PASSWORD"] = "fourth"
     services = read(secrets)["services"]
     holders: dict[str, set[str]] = {}
     for name, service in services.items():
@@ -337,6 +345,7 @@ def test_secrets_come_from_the_environment_and_reach_everybody_who_needs_them(re
     assert holders["first"] == {"service", "worker", "simulator"}
     assert holders["second"] == {"service", "worker", "simulator"}
     assert holders["third"] == {"postgres", "service", "worker"}
+    assert holders["fourth"] == {"grafana"}
     assert not [value for value in holders if value.startswith("demo-")]
 
 
@@ -348,7 +357,10 @@ def test_a_default_secret_says_that_it_is_a_demos(services: dict[str, Model]) ->
         for name, value in (service.get("environment") or {}).items()
         if secret.search(name) and value is not None
     }
-    assert values == {"demo-webhook-secret", "demo-evolution-key", "demo-postgres-password"}
+    assert values == {
+        *("demo-webhook-secret", "demo-evolution-key", "demo-postgres-password"),
+        "demo-grafana-password",
+    }
     assert urlsplit(services["service"]["environment"]["DATABASE_URL"]).password is None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -143,7 +145,7 @@ def test_down_stops_senders_first_then_waits_for_the_last_counts_and_stops_datab
         record(small, name, process)
     told: list[str] = []
     small.down(drain_seconds=0, report=lambda name, state: told.append(f"{name} {state}"))
-    names = [name for name in STOP_ORDER if name != "tempo"]
+    names = [name for name in STOP_ORDER if name in small.names]
     expected = [f"{name} {state}" for name in names for state in ("stopping", "stopped")]
     expected.insert(6, "otel-collector waiting 0 s for the last counts")
     assert told == expected
@@ -245,6 +247,48 @@ def test_a_stack_notifies_nobody_unless_it_is_given_the_secrets(tmp_path: Path) 
     assert components.switched_on(None) == []
     assert components.switched_on(tmp_path) == ["slack"]
     assert Stack(tmp_path / "state").receivers is None
+
+
+GRAFANA = f"""#!{sys.executable}
+import http.server, json, os, sys
+if sys.argv[1:] == ["--version"]:
+    sys.exit("grafana version {programs.GRAFANA}")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/api/health" else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps([sys.argv[1:], dict(os.environ)]).encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["GF_SERVER_HTTP_PORT"])), Handler).serve_forever()
+"""
+
+
+def test_a_grafana_on_the_path_is_started_with_the_addresses_of_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "installed"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "defaults.ini").touch()
+    (folder / "bin" / "grafana").write_text(GRAFANA)
+    (folder / "bin" / "grafana").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    made = Stack(tmp_path / "state", Ports.free(), store="jaeger")
+    made.start("grafana")
+    try:
+        answer = httpx.get(f"{made.url('grafana')}/api/health", trust_env=False)
+        arguments, environment = answer.json()
+        password = json.loads((tmp_path / "state" / "secrets.json").read_text())["GRAFANA_PASSWORD"]
+    finally:
+        made.remove()
+    files = programs.ROOT / "grafana"
+    assert arguments == ["server", "--homepath", str(folder), "--config", str(files / "grafana.ini")]
+    sources = (files / "provisioning" / "datasources" / "datasources.yaml").read_text()
+    wanted = set(re.findall(r"\$\{(\w+)\}", sources)) | {"DASHBOARDS"}
+    assert wanted <= environment.keys()
+    assert environment["TRACE_STORE"] == "jaeger"
+    for name in ("prometheus", "alertmanager", "jaeger"):
+        assert environment[f"{name.upper()}_URL"] == made.url(name)
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"] == password
 
 
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
