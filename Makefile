@@ -1,6 +1,6 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace drill alerts silence unsilence erase dead replay check plan docs test leaks mutants rulemutants lint programs
+.PHONY: help up down restart status logs load trace alerts silence unsilence erase dead replay check drill plan docs test leaks mutants rulemutants lint programs
 .PHONY: lock bench clean
 
 PYTHON ?= python3

@@ -77,7 +77,8 @@ def stream(seed: int) -> Iterator[Delivery]:
             yield replace(rng.choice(recent), kind=kind, lane="none", status="duplicate")
             continue
         kind = "text" if kind == "duplicate" else kind  # nothing to repeat yet
-        delivery = _deliver(rng, kind, next(lanes) if kind in CLASSIFIED else "none", index)
+        patient = rng.randint(1, PATIENTS)
+        delivery = deliver(rng, kind, next(lanes) if kind in CLASSIFIED else "none", index, patient)
         if kind in CLASSIFIED:
             recent.append(delivery)
         yield delivery
@@ -90,8 +91,9 @@ def _deal(rng: random.Random, shares: Mapping[str, int]) -> Iterator[str]:
         yield from cards
 
 
-def _deliver(rng: random.Random, kind: str, lane: str, index: int) -> Delivery:
-    number = f"5500900{rng.randint(1, PATIENTS):06d}"
+def deliver(rng: random.Random, kind: str, lane: str, index: int, patient: int) -> Delivery:
+    """One delivery of a kind (see KINDS), the `index`-th of its stream, of the invented patient with this number."""
+    number = f"5500900{patient:06d}"
     message_id = f"3EB0{rng.getrandbits(72):018X}"
     texts = CORPUS[lane if kind in CLASSIFIED else rng.choice(list(CORPUS))]
     text = rng.choice(texts[rng.choice(list(texts))])

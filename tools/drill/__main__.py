@@ -1,5 +1,9 @@
 """`make drill` lists the drills; with `ALERT=NAME` or `ALERT=all` it runs them in the stack that `make up` started."""
 
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before grpc is imported: it warns at each program that is started
+
 import argparse
 import difflib
 import signal

@@ -80,12 +80,12 @@ def _fill_memory(scene: Scene) -> None:
     url = f"http://127.0.0.1:{scene.stack.ports.collector_own}/metrics"
     lines = httpx.get(url, trust_env=False).text.splitlines()
     [used] = [float(line.split()[-1]) for line in lines if line.startswith("otelcol_process_runtime_heap_alloc_bytes")]
-    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * (1000 if used < _MEMORY_BYTES else 5))
+    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * (3000 if used < _MEMORY_BYTES else 5))
 
 
-def _add_target(config: dict[str, Any]) -> None:
-    [own] = [job for job in config["scrape_configs"] if job["job_name"] == "otel-collector"]
-    config["scrape_configs"].append({**own, "job_name": "drill", "sample_limit": 1})
+def _limit_target(config: dict[str, Any]) -> None:
+    [job] = [job for job in config["scrape_configs"] if job["job_name"] == "alertmanager"]
+    job["sample_limit"] = 1
 
 
 _BROKEN_RULE = """groups:
@@ -116,12 +116,12 @@ HUNGRY = {"GOGC": "off", "GOMEMLIMIT": "off", "MEMORY_LIMIT_MIB": "4000"}
 ROUNDS: tuple[tuple[Fault, ...], ...] = (
     # Burns in rising order: the long windows of one still hold what was slow in those before it.
     (
-        Fault("slow-tenth", "one message in 10 takes 0.7 s", ("ErrorBudgetBurn3d",), begin=_burn(10)),
+        Fault("slow-some", "14% of the messages take 0.7 s", ("ErrorBudgetBurn3d",), begin=_burn(14)),
         Fault(
             "bad-target",
-            "Prometheus scrapes a further target that has more series than it may",
+            "Alertmanager shows more series than Prometheus may take from it",
             ("TargetDown", "PrometheusSampleLimitExceeded"),
-            prepare=lambda scene: scene.prometheus.append(_add_target),
+            prepare=lambda scene: scene.prometheus.append(_limit_target),
         ),
         Fault(
             "bad-rule",
@@ -133,7 +133,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
         ),
     ),
     (
-        Fault("slow-fifth", "one message in 5 takes 0.7 s", ("ErrorBudgetBurn1d",), begin=_burn(20)),
+        Fault("slow-many", "28% of the messages take 0.7 s", ("ErrorBudgetBurn1d",), begin=_burn(28)),
         Fault(
             "bad-configuration",
             "Prometheus is told to load a file that is no configuration",
@@ -148,7 +148,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
         ),
     ),
     (
-        Fault("slow-half", "every other message takes 0.7 s", ("ErrorBudgetBurn6h",), begin=_burn(50)),
+        Fault("slow-most", "65% of the messages take 0.7 s", ("ErrorBudgetBurn6h",), begin=_burn(65)),
         Fault(
             "new-patients",
             "three messages in 5 are of patients who never wrote before",

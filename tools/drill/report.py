@@ -38,7 +38,7 @@ class LiveScreen:
         self._phase, self._since = "", time.monotonic()
         self._progress: Mapping[str, Progress] = {}
         self._told: set[tuple[str, str]] = set()
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -115,6 +115,8 @@ def _cells(one: Progress) -> list[str]:
 
 
 def _missing(one: Progress) -> str:
+    if one.early:
+        return "fired before"
     wanted = [step for step in STEPS if not (one.not_notified and step in ("notified", "cleared"))]
     return "not " + ", ".join(step for step in wanted if getattr(one, step) is None)
 

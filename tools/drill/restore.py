@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
@@ -111,7 +111,7 @@ def undo_faults(stack: "Stack") -> None:
         wake(stack, name)
     for name in left.changed:
         stack.stop(name)
-    for name in left.running:
+    for name in reversed(left.running):  # in the order of stopping the database is the last
         stack.start(name)
     left.changed = []
     write(stack, left)
@@ -158,6 +158,19 @@ def execute(stack: "Stack", *statements: str) -> None:
             await connection.close()
 
     asyncio.run(run())
+
+
+def fetch(stack: "Stack", query: str) -> Any:
+    """The one value that SQL gives."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(stack.url("postgres"), timeout=SECONDS)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def put_configuration_back(stack: "Stack") -> None:

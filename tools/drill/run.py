@@ -19,8 +19,8 @@ from tools.stack import DRAIN_SECONDS, Stack
 
 USUAL: Rates = {"known": 2.0}
 CALM_SECONDS = 240.0
-FAULT_SECONDS = 300.0
-CLEAR_SECONDS = 240.0
+FAULT_SECONDS = 240.0
+CLEAR_SECONDS = 180.0
 
 
 class Screen(Protocol):
@@ -43,7 +43,7 @@ class Result:
     @property
     def good(self) -> bool:
         """Whether all that was expected was seen."""
-        return self.progress.seen and self.progress.over
+        return self.progress.seen and self.progress.over and not self.progress.early
 
 
 @contextmanager

@@ -41,11 +41,7 @@ def _shorten(node: Any) -> Any:
     kind = type(node).__name__
     if kind == "VectorSelector" and node.offset:
         node.offset = _delta(node.offset)
-    elif kind == "MatrixSelector":
-        selector = node.vector_selector
-        if selector.offset:
-            selector.offset = _delta(selector.offset)
-            node.vector_selector = selector
+    elif kind == "MatrixSelector":  # its offset is its selector's, which came before
         node.range = _delta(node.range)
     elif kind == "SubqueryExpr":
         node.range = _delta(node.range)

@@ -29,6 +29,8 @@ class Progress:
     alert: str
     not_notified: str = ""
     """Why no notification is waited for; empty: one is."""
+    early: bool = False
+    """It fired before the fault began, so that what was seen proves nothing."""
     pending: float | None = None
     firing: float | None = None
     notified: float | None = None
@@ -62,7 +64,10 @@ class Watch:
         self._heard = self._newest()
         self._began = time.time()
         self._ended: float | None = None
-        self.progress = {name: Progress(name, reason) for name, reason in alerts.items()}
+        before = self._states()
+        self.progress = {name: Progress(name, why, before.get(name) == "firing") for name, why in alerts.items()}
+        if WATCHDOG in self.progress:
+            self.progress[WATCHDOG].early = False  # it always is
 
     def close(self) -> None:
         """No more."""
