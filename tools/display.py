@@ -102,4 +102,4 @@ def print_addresses(console: Console, url: Callable[[str], str], store: str) -> 
         (f"traces, in {store.capitalize()}", url(store)),
     ):
         console.print(f"  {what:35} {where}", soft_wrap=True)
-    console.print("Try next: make load N=200, make trace, make alerts, make logs S=worker, make down")
+    console.print("Try next: make load N=200, make trace, make alerts, make logs S=worker, make down", soft_wrap=True)

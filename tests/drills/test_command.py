@@ -54,6 +54,17 @@ def test_without_a_running_stack_it_says_how_to_start_one(
     assert capsys.readouterr().out.rstrip().endswith("Start them first: make up")
 
 
+def test_while_somebody_real_would_be_notified_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "slack-url").write_text("https://hooks.example.org/")
+    (tmp_path / "pagerduty-routing-key").write_text("a key")
+    monkeypatch.setattr(stack, "STATE", tmp_path / "state")
+    monkeypatch.setattr(stack, "RECEIVERS", tmp_path)
+    assert main(["TargetDown"]) == 1
+    assert " ".join(capsys.readouterr().out.split()).startswith("pagerduty, slack would be told: ")
+
+
 def test_one_alert_is_its_fault_alone_and_all_are_all_rounds() -> None:
     assert rounds("MemoriesGivenUp") == [
         ((FAULTS["MemoriesGivenUp"],), frozenset({"Mem0WriteFailures", "MemoriesGivenUp", "HighErrorRate"}))

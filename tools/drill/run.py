@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx
 
-from tools.components import ComponentError
+from tools.components import ComponentError, switched_on
 from tools.drill import restore
 from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
@@ -51,8 +51,13 @@ def drilling(stack: Stack) -> Iterator[Scene]:
     """The stack with shortened rules; everything is as before when this ends, however it does.
 
     Raises:
-        ComponentError: a part of the stack does not run, or another drill does.
+        ComponentError: a part of the stack does not run, another drill does, or somebody real would be notified.
     """
+    if receivers := switched_on(stack.receivers):
+        raise ComponentError(
+            f"{', '.join(receivers)} would be told: what a drill leaves in the history can fire alerts for days. Take "
+            "the files away from secrets/, then: make restart S=prometheus"
+        )
     if missing := [name for name in stack.names if stack.pid(name) is None]:
         raise ComponentError(f"not running: {', '.join(missing)}. Start them first: make up")
     with restore.alone(stack):
