@@ -1,4 +1,4 @@
-"""What `make mutants` and `make rulemutants` share: the command line, the progress, the verdicts and their report."""
+"""What the programs that try mutants share: the command line, the progress, the verdicts and their report."""
 
 import argparse
 import os

@@ -98,16 +98,20 @@ def _of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
         for key, value in rule.get(part, {}).items():
             yield f"{part}.{key} is another", _with(rule, part, {key: f"{value}x"})
             yield f"{part}.{key} is gone", _without(rule, part, key)
-    before = str(rule["expr"]).strip()
+    for what, expression in broken(str(rule["expr"]).strip()):
+        yield f"expr {what}", rule | {"expr": expression}
+
+
+def broken(before: str) -> Iterator[tuple[str, str]]:
+    """Each way to break an expression, and the expression then; none that means the same as it or as another."""
     seen = {_meaning(before)}
     for at, end, other in _of_expression(before):
         expression = before[:at] + other + before[end:]
         if (meaning := _meaning(expression)) and meaning not in seen:
             seen.add(meaning)
-            times_0 = (
-                " in what is multiplied by 0" if any(begin <= at < stop for begin, stop in _zeroed(before)) else ""
-            )
-            yield f"expr{times_0} {_shown(before, at, end, other)}", rule | {"expr": expression}
+            is_zero = any(begin <= at < stop for begin, stop in _zeroed(before))
+            where = "in what is multiplied by 0 " if is_zero else ""
+            yield f"{where}{_shown(before, at, end, other)}", expression
 
 
 def _with(rule: Rule, part: str, entries: dict[str, Any]) -> Rule:
@@ -159,7 +163,7 @@ def _of_expression(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _zeroed(text: str) -> Iterator[tuple[int, int]]:
     """Where `0 * x` stand, x included: it is 0 wherever x has a series, whatever x is."""
-    for match in re.finditer(r"\b0 \* (?:\w+ by \([^)]*\) \()?", text):
+    for match in re.finditer(r"\b0 \* (?:\w+(?: by \([^)]*\) )?\()?", text):
         end = match.end()
         depth = int(match[0].endswith("("))
         while depth and end < len(text):

@@ -39,7 +39,6 @@ PAGE = {
     "LowFastPathCoverage": ("info", "<", 0.5),
     "SlowIdempotencyCheck": ("info", ">", 0.01),
 }
-PANELS = 8
 SAYS_NO_NUMBER = {  # because there is none, or it would always be the same
     "OtelCollectorDown",
     "ServiceTelemetryAbsent",
@@ -182,12 +181,10 @@ def test_an_alert_says_what_is_wrong_how_bad_and_what_it_means_for_patients(aler
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
-def test_links_lead_somewhere(alert: Alert) -> None:
+def test_links_lead_to_its_runbook_and_to_a_panel(alert: Alert) -> None:  # which panel: tests/grafana
     assert alert.annotations["runbook_url"] == f"docs/runbooks/{alert.name}.md"
     assert alert.runbook.is_file()
-    url = alert.annotations["dashboard_url"]
-    assert re.fullmatch(r"/d/healthcare-backend(\?viewPanel=(\d|\{\{.*\}\}))?", url)
-    assert {int(panel) for panel in re.findall(r"(?:=|\}\})(\d)", url)} <= set(range(1, PANELS + 1))
+    assert re.match(r"/d/(healthcare-backend|otel-collector)\?viewPanel=", alert.annotations["dashboard_url"])
 
 
 def test_there_is_no_runbook_and_no_test_without_its_alert() -> None:

@@ -101,7 +101,7 @@ class Day:
         self._contract = load_contract(sources)
         self._random = random.Random(self.script["seed"])  # noqa: S311
         self._series = Series(self._contract)
-        self._spans = self._queue = self._generation = 0
+        self._spans = self._queue = self._generation = self._uptime = 0
         midnight = dt.datetime.combine(self.script["date"], dt.time(), dt.UTC)
         self.start = int(midnight.timestamp()) - self.script["utc_offset"] * 3600
         self.end = self.start + 24 * 3600
@@ -113,7 +113,8 @@ class Day:
             state = self.state(now)
             if "collector" in state["restarts"]:
                 self._series.clear()
-                self._spans = 0
+                self._spans = self._uptime = 0
+            self._uptime += STEP
             self._generation += "service" in state["restarts"]
             self._requests(now, state)
             self._others(state)
@@ -210,7 +211,7 @@ class Day:
         said = self.script["health"]
         for one in self._contract.health:
             if one.job == job:
-                number = self._spans if one.name in said["per_span"] else 0
+                number = {said["uptime"]: self._uptime, **dict.fromkeys(said["per_span"], self._spans)}.get(one.name, 0)
                 if one.type == "gauge":
                     number = said["levels"][one.name]
                 own = tuple((label, said["labels"][label]) for label in one.labels)

@@ -1,0 +1,32 @@
+"""Every query of every panel, annotation and variable gives the value and the labels that were computed by hand."""
+
+import pytest
+
+from tests.grafana.dashboards import Dashboard, shipped
+from tests.grafana.database import Prometheus
+from tests.grafana.expected import PANELS, wrong_annotations, wrong_panels, wrong_variables
+
+DASHBOARDS = shipped()
+each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.uid)
+
+
+def test_every_panel_with_a_query_has_its_expected_values() -> None:
+    queried = {one.uid: {panel["id"] for panel, _ in one.targets} for one in DASHBOARDS}
+    assert queried == {uid: set(panels) for uid, panels in PANELS.items()}
+
+
+@each_dashboard
+def test_every_panel_shows_the_computed_values_units_and_labels_and_zero_or_nothing_where_nothing_happened(
+    dashboard: Dashboard, prometheus: Prometheus
+) -> None:
+    assert list(wrong_panels(dashboard, prometheus)) == []
+
+
+@each_dashboard
+def test_annotations_mark_what_they_say_and_nothing_else(dashboard: Dashboard, prometheus: Prometheus) -> None:
+    assert list(wrong_annotations(dashboard, prometheus)) == []
+
+
+@each_dashboard
+def test_variables_offer_the_jobs_and_lanes_that_there_are(dashboard: Dashboard, prometheus: Prometheus) -> None:
+    assert list(wrong_variables(dashboard, prometheus)) == []
