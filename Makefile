@@ -1,6 +1,6 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs load trace alerts silence unsilence erase dead replay check drill plan docs test leaks mutants rulemutants lint programs
+.PHONY: help up down restart status logs load trace slow preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay check drill plan docs test leaks mutants rulemutants dashboardmutants lint programs
 .PHONY: lock bench clean
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ N ?= 200
 RATE ?= 20
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
 	@$(PY) -m tools.stack up
@@ -40,6 +40,18 @@ load: $(INSTALLED) ## Send messages, compare with Prometheus: make load N=500 RA
 
 trace: $(INSTALLED) ## Print a trace, the newest slow one or this one: make trace ID=…
 	@$(IN_STACK) $(PY) -m tools.trace $(ID)
+
+slow: $(INSTALLED) ## The slowest requests by lane and the trace of the slowest; one lane: make slow LANE=price
+	@$(IN_STACK) $(PY) -m tools.slow $(LANE)
+
+preview: $(INSTALLED) ## Draw the dashboards without Grafana; the day that ships: make preview FROM=day
+	@$(PY) -m tools.preview $(FROM) $(ARGS)
+
+dashboards-pull: $(INSTALLED) ## Keep what was edited in Grafana: make dashboards-pull UID=… AS=healthcare-backend, or FILE=export.json
+	@$(PY) -m tools.dashboards pull $(UID) $(if $(AS),--as $(AS)) $(if $(FILE),--file "$(FILE)")
+
+dashboards-format: $(INSTALLED) ## Bring the dashboards' files into normal form
+	@$(PY) -m tools.dashboards format
 
 alerts: $(INSTALLED) ## What fires, and who was told; wait for more: make alerts ARGS=--follow
 	@$(IN_STACK) $(PY) -m tools.alerts show $(ARGS)
@@ -85,6 +97,9 @@ mutants: $(INSTALLED) ## Break the Collector's YAML, the contract and the redact
 
 rulemutants: $(INSTALLED) ## The same for Prometheus' rules: does a test of theirs fail for each break?
 	@$(PY) -m tools.rule_mutants $(ARGS)
+
+dashboardmutants: $(INSTALLED) ## The same for the dashboards, each value and query of theirs; seven minutes
+	@$(PY) -m tools.dashboard_mutants $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	@$(PY) -m ruff check

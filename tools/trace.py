@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -74,14 +74,14 @@ class Exemplar:
 
 def find_slow(prometheus: str, now: float) -> list[Exemplar]:
     """The newest exemplars of webhook requests, slowest first. Raises TraceError."""
+    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.at)[-NEWEST:]
+    return sorted(newest, key=lambda exemplar: exemplar.seconds, reverse=True)
+
+
+def exemplars(prometheus: str, now: float) -> list[Exemplar]:
+    """All of the last minutes of webhook requests, one a trace. Raises TraceError."""
     params: dict[str, str | float] = {"query": METRIC, "start": now - WINDOW_SECONDS, "end": now}
-    try:
-        response = httpx.get(f"{prometheus}/api/v1/query_exemplars", params=params, timeout=5.0, trust_env=False)
-        series = response.raise_for_status().json()["data"] or []
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise TraceError(
-            f"Prometheus at {prometheus} does not answer ({type(error).__name__}): `make status`"
-        ) from error
+    series = ask(prometheus, "query_exemplars", params) or []
     found = {
         exemplar["labels"]["trace_id"]: Exemplar(
             trace_id=exemplar["labels"]["trace_id"],
@@ -93,8 +93,18 @@ def find_slow(prometheus: str, now: float) -> list[Exemplar]:
         for exemplar in one["exemplars"]
         if "trace_id" in exemplar["labels"]
     }
-    newest = sorted(found.values(), key=lambda exemplar: exemplar.at)[-NEWEST:]
-    return sorted(newest, key=lambda exemplar: exemplar.seconds, reverse=True)
+    return list(found.values())
+
+
+def ask(prometheus: str, what: str, params: Mapping[str, str | float]) -> Any:
+    """The data of an answer of Prometheus' API. Raises TraceError."""
+    try:
+        response = httpx.get(f"{prometheus}/api/v1/{what}", params=params, timeout=5.0, trust_env=False)
+        return response.raise_for_status().json()["data"]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
+        raise TraceError(
+            f"Prometheus at {prometheus} does not answer ({type(error).__name__}): `make status`"
+        ) from error
 
 
 def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
@@ -318,20 +328,29 @@ def _label(span: Span, branch: str) -> Text:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    stores = (
-        setting("JAEGER_URL", "http://127.0.0.1:16686").rstrip("/") + STORES["jaeger"],
-        setting("TEMPO_URL", "http://127.0.0.1:3200").rstrip("/") + STORES["tempo"],
-    )
     console = Console(highlight=False, markup=False)
     try:
         if options.trace_id:
-            _show(console, options.trace_id, stores)
+            _show(console, options.trace_id, stores())
         else:
-            _show_slow(console, setting("PROMETHEUS_URL", "http://127.0.0.1:9090").rstrip("/"), stores)
+            _show_slow(console, prometheus_url(), stores())
     except TraceError as error:
         print(f"trace: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def stores() -> tuple[str, ...]:
+    """Where traces are asked for; the id's place is open."""
+    return (
+        setting("JAEGER_URL", "http://127.0.0.1:16686").rstrip("/") + STORES["jaeger"],
+        setting("TEMPO_URL", "http://127.0.0.1:3200").rstrip("/") + STORES["tempo"],
+    )
+
+
+def prometheus_url() -> str:
+    """Where exemplars are asked for."""
+    return setting("PROMETHEUS_URL", "http://127.0.0.1:9090").rstrip("/")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -361,15 +380,15 @@ def _show(console: Console, trace_id: str, stores: Sequence[str]) -> None:
 
 def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None:
     now = time.time()
-    exemplars = find_slow(prometheus, now)
-    if not exemplars:
+    found = find_slow(prometheus, now)
+    if not found:
         raise TraceError(
             f"no request in the last {WINDOW_SECONDS // 60} minutes: run `make load`, wait 10 s, try again"
         )
-    for exemplar in exemplars:
+    for exemplar in found:
         if spans := fetch(exemplar.trace_id, stores):
             console.print(
-                f"The slowest of the {len(exemplars)} newest exemplars: lane {exemplar.lane}, "
+                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.lane}, "
                 f"{duration(round(exemplar.seconds * 1e9))}, {now - exemplar.at:.0f} s ago."
             )
             draw(console, exemplar.trace_id, spans)

@@ -1,0 +1,421 @@
+"""The preview shows what the dashboard's JSON says of what Prometheus answers."""
+
+import datetime as dt
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.preview import __main__ as command
+from tools.preview import played
+from tools.preview.answers import Exemplar, Prometheus
+from tools.preview.colours import EXEMPLAR, colour
+from tools.preview.content import Content, Drawn, Note, Window, ask, notes
+from tools.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, load, shipped, step, substitute
+from tools.preview.drawing import calculated, draw, size, thresholds
+from tools.preview.units import formatted
+from tools.programs import ensure
+from tools.sources import Sources
+
+START = 1_773_140_400  # 2026-03-10, 11:00 UTC
+MINUTE = 60
+WINDOW = Window(START, START + 60 * MINUTE, 15)
+POINTS = len(WINDOW.times)
+BLUE, ORANGE = colour("blue"), colour("orange")
+
+Json = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("hours", "points", "seconds"),
+    [(1 / 6, 720, 15), (1, 720, 15), (6, 720, 30), (24, 720, 120), (24, 360, 300), (168, 720, 900), (2160, 720, 3600)],
+)
+def test_points_are_as_far_apart_as_in_grafana(hours: float, points: int, seconds: int) -> None:
+    assert step(round(hours * 3600), points) == seconds
+
+
+def test_a_query_is_asked_with_the_values_of_its_variables() -> None:
+    asked = 'rate(a{job=~"$job",lane=~"${lane}"}[$__rate_interval]) + increase(b[$__range]) + c[$__interval:] + $other'
+    known = {"job": "backend", "lane": ".*"}
+    assert substitute(asked, known, 3600, 15) == (
+        'rate(a{job=~"backend",lane=~".*"}[60s]) + increase(b[3600s]) + c[15s:] + $other'
+    )
+    assert substitute("[$__rate_interval]", {}, 86400, 120) == "[135s]"
+
+
+def test_all_of_a_variable_is_everything_and_several_are_alternatives() -> None:
+    listed = [
+        {"name": "lane", "allValue": ".*", "current": {"value": ["$__all"]}},
+        {"name": "job", "current": {"value": "backend"}},
+        {"name": "status", "current": {"value": ["error", "other"]}},
+        {"name": "datasource", "current": {}},
+    ]
+    found = Dashboard({"templating": {"list": listed}}).variables
+    assert found == {"lane": ".*", "job": "backend", "status": "(error|other)", "datasource": ""}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "decimals", "text"),
+    [
+        (0.0873, "s", None, "87.3 ms"),
+        (0.00023, "s", None, "230 µs"),
+        (2, "s", None, "2 s"),
+        (90, "s", None, "1.5 min"),
+        (0, "s", None, "0 s"),
+        (0.8, "percentunit", None, "80%"),
+        (0.68, "percentunit", 1, "68.0%"),
+        (-0.25, "percentunit", None, "-25%"),
+        (1.05, "reqps", None, "1.05 req/s"),
+        (0.05618, "suffix: errors/s", 3, "0.056 errors/s"),
+        (268435456, "bytes", None, "256 MiB"),
+        (1234, "short", None, "1.23 K"),
+        (41, None, None, "41"),
+        (float("nan"), "s", None, "–"),
+        (float("inf"), "s", None, "∞"),
+    ],
+)
+def test_values_are_written_with_their_unit(value: float, unit: str | None, decimals: int | None, text: str) -> None:
+    assert formatted(value, unit, decimals) == text
+
+
+def panel(type_: str = "timeseries", defaults: Json | None = None, **more: Any) -> Panel:
+    """A panel of half the width."""
+    config = {"defaults": defaults or {}, "overrides": []}
+    place = {"x": 0, "y": 0, "w": 12, "h": 9}
+    return Panel({"id": 1, "type": type_, "title": "A panel", "gridPos": place, "fieldConfig": config} | more)
+
+
+def drawn(values: float | list[float], panel: Panel, name: str = "one", shade: str = BLUE, **labels: str) -> Drawn:
+    """A series of the panel."""
+    many = values if isinstance(values, list) else [values] * POINTS
+    return Drawn(name, labels, np.array(many), shade, panel.field(name))
+
+
+def pixels(picture: Image.Image, shade: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where the picture has this colour, but for what smooth edges change."""
+    wanted = np.array([int(shade[start : start + 2], 16) for start in (1, 3, 5)])
+    found: np.ndarray[Any, np.dtype[np.bool_]] = (abs(np.asarray(picture).astype(int) - wanted) < 70).all(axis=2)
+    return found
+
+
+def curve(picture: Image.Image, shade: str = BLUE) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The same, without legend and title."""
+    return pixels(picture.crop((0, 40, picture.width, picture.height - 40)), shade)
+
+
+def test_a_collapsed_row_is_opened_and_what_is_below_moves_down() -> None:
+    def placed(title: str, line: int, column: int = 0, **more: Any) -> Json:
+        return {"title": title, "type": ROW, "gridPos": {"x": column, "y": line, "w": 12, "h": 1}} | more
+
+    tall = {"x": 0, "y": 12, "w": 12, "h": 9}
+    inside = [placed("right", 12, 12), placed("left", 12, gridPos=tall)]
+    given = [placed("below", 7), placed("row", 6, panels=inside), placed("above", 0)]
+    found = [(one.title, one.place[1]) for one in Dashboard({"panels": given}).panels]
+    assert found == [("above", 0), ("row", 6), ("left", 7), ("right", 7), ("below", 16)]
+
+
+def test_overrides_change_only_the_series_that_they_name() -> None:
+    data = panel(defaults={"unit": "s", "custom": {"lineWidth": 2}}).data
+    data["fieldConfig"]["overrides"] = [
+        {"matcher": {"id": "byName", "options": "P99"}, "properties": [{"id": "unit", "value": "ops"}]},
+        {
+            "matcher": {"id": "byRegexp", "options": "/ queries$/"},
+            "properties": [{"id": "custom.lineWidth", "value": 1}],
+        },
+    ]
+    names = ("P95", "P99", "patient queries", "queries of")
+    found = {name: Panel(data).field(name) for name in names}
+    assert [found[name]["unit"] for name in names] == ["s", "ops", "s", "s"]
+    assert [found[name]["custom.lineWidth"] for name in names] == [2, 2, 1, 2]
+
+
+def test_a_logarithmic_axis_takes_a_series_of_nothing_but_zeros() -> None:
+    shown = panel(defaults={"custom": {"scaleDistribution": {"type": "log", "log": 10}}})
+    assert draw(shown, Content(WINDOW, [drawn(0.0, shown)]), dt.UTC).size == size(12, 9)
+
+
+def test_a_threshold_is_a_dashed_line_in_its_colour_at_its_value_and_only_where_it_is_asked_for() -> None:
+    steps = [{"color": "green", "value": None}, {"color": "orange", "value": 0.5}]
+    defaults: Json = {
+        "min": 0,
+        "max": 1,
+        "thresholds": {"steps": steps},
+        "custom": {"thresholdsStyle": {"mode": "dashed"}},
+    }
+    shown = panel(defaults=defaults)
+    picture = draw(shown, Content(WINDOW, [drawn(0.1, shown)]), dt.UTC)
+    line = pixels(picture, ORANGE)
+    heights = np.flatnonzero(line.any(axis=1))
+    assert heights.max() - heights.min() <= 2
+    low, high = 36, size(12, 9)[1] - 24 - 17  # of the values' room: the legend and the clock are below
+    assert abs(heights.mean() - (low + high) / 2) <= 3
+    gaps = np.diff(np.flatnonzero(line.any(axis=0)))
+    assert (gaps > 1).sum() > 20
+    defaults["custom"]["thresholdsStyle"]["mode"] = "off"
+    shown = panel(defaults=defaults)
+    assert not pixels(draw(shown, Content(WINDOW, [drawn(0.1, shown)]), dt.UTC), ORANGE).any()
+
+
+def test_where_a_series_has_no_value_its_line_has_a_gap() -> None:
+    shown = panel()
+    values = [1.0 if at < POINTS / 3 or at > POINTS * 2 / 3 else float("nan") for at in range(POINTS)]
+    columns = np.flatnonzero(curve(draw(shown, Content(WINDOW, [drawn(values, shown)]), dt.UTC)).any(axis=0))
+    assert 200 < np.diff(columns).max() < 300
+
+
+def test_a_value_without_neighbours_is_a_dot() -> None:
+    shown = panel()
+    values = [float("nan")] * POINTS
+    values[POINTS // 2] = 1.0
+    assert curve(draw(shown, Content(WINDOW, [drawn(values, shown)]), dt.UTC)).any()
+
+
+def test_stacked_series_lie_on_each_other() -> None:
+    stacking = {"stacking": {"mode": "normal", "group": "A"}}
+    shown = panel(defaults={"min": 0, "max": 1, "custom": stacking})
+    series = [drawn(0.25, shown), drawn(0.5, shown, shade=ORANGE)]
+    picture = draw(shown, Content(WINDOW, series), dt.UTC)
+    lower, upper = (np.flatnonzero(curve(picture, shade).any(axis=1)).mean() for shade in (BLUE, ORANGE))
+    height = size(12, 9)[1] - 36 - 24 - 17
+    assert lower - upper == pytest.approx(height / 2, abs=3)
+
+
+def test_a_series_of_the_right_axis_has_a_scale_of_its_own() -> None:
+    data = panel(defaults={"min": 0, "max": 1, "unit": "s"}).data
+    properties = [{"id": "custom.axisPlacement", "value": "right"}, {"id": "max", "value": 100}]
+    data["fieldConfig"]["overrides"] = [{"matcher": {"id": "byName", "options": "queries"}, "properties": properties}]
+    shown = Panel(data)
+    series = [drawn(0.25, shown), drawn(75.0, shown, name="queries", shade=ORANGE)]
+    picture = draw(shown, Content(WINDOW, series), dt.UTC)
+    lower, upper = (np.flatnonzero(curve(picture, shade).any(axis=1)).mean() for shade in (BLUE, ORANGE))
+    assert lower - upper == pytest.approx((size(12, 9)[1] - 36 - 24 - 17) / 2, abs=3)
+
+
+def test_a_dashed_series_has_gaps_that_a_plain_one_has_not() -> None:
+    gaps = []
+    for style in ({"fill": "solid"}, {"fill": "dash", "dash": [10, 10]}):
+        shown = panel(defaults={"custom": {"lineStyle": style, "lineWidth": 2}})
+        columns = curve(draw(shown, Content(WINDOW, [drawn(1.0, shown)]), dt.UTC)).any(axis=0)
+        gaps.append(int((np.diff(np.flatnonzero(columns)) > 2).sum()))
+    assert gaps[0] == 0
+    assert gaps[1] > 20
+
+
+def test_the_first_threshold_which_has_no_value_is_no_line() -> None:
+    steps = [{"color": "green", "value": None}, {"color": "orange", "value": 0.5}]
+    shown = panel(defaults={"thresholds": {"steps": steps}, "custom": {"thresholdsStyle": {"mode": "dashed"}}})
+    assert thresholds(drawn(1.0, shown)) == {(0.5, ORANGE)}
+
+
+def test_the_legend_calculates_over_what_is_there() -> None:
+    nothing = float("nan")
+    shown = panel(defaults={"unit": "s"})
+    one = drawn([nothing, 1.0, 4.0, 2.0, nothing], shown)
+    found = {calc: calculated(one, calc) for calc in ("lastNotNull", "max", "min", "mean")}
+    assert found == {"lastNotNull": "2 s", "max": "4 s", "min": "1 s", "mean": "2.33 s"}
+    assert calculated(drawn([nothing], shown), "max") == "–"
+
+
+def test_a_mapped_value_shows_its_word() -> None:
+    words = {"0": {"text": "down"}, "1": {"text": "up"}}
+    steps = {"steps": [{"color": "green", "value": None}]}
+    mapped = panel("stat", {"mappings": [{"type": "value", "options": words}], "thresholds": steps})
+    plain = panel("stat", {"thresholds": steps})
+    pictures = [
+        draw(shown, Content(WINDOW, [drawn([value], shown)]), dt.UTC).tobytes()
+        for shown, value in ((mapped, 1.0), (mapped, 0.0), (plain, 1.0), (mapped, 2.0), (plain, 2.0))
+    ]
+    assert len(set(pictures[:3])) == 3
+    assert pictures[3] == pictures[4]
+
+
+def test_an_exemplar_is_a_diamond_and_what_was_annotated_is_shaded() -> None:
+    shown = panel()
+    content = Content(WINDOW, [drawn(1.0, shown)])
+    assert not pixels(draw(shown, content, dt.UTC), EXEMPLAR).any()
+    content.exemplars = [Exemplar(START + 30 * MINUTE, 1.0, "0af7651916cd43dd8448eb211c80319c")]
+    found = pixels(draw(shown, content, dt.UTC), EXEMPLAR)
+    assert 10 < found.sum() < 60
+    before = np.asarray(draw(shown, content, dt.UTC)).astype(int)
+    content.notes = [Note("HighErrorRate", colour("red"), START + 10 * MINUTE, START + 20 * MINUTE)]
+    changed = np.flatnonzero((abs(np.asarray(draw(shown, content, dt.UTC)).astype(int) - before) > 5).any(axis=(0, 2)))
+    assert changed.max() - changed.min() == pytest.approx(size(12, 9)[0] / 6, abs=15)
+
+
+@pytest.mark.parametrize(("value", "shade"), [(0.2, "red"), (0.5, "orange"), (0.94, "orange"), (0.95, "green")])
+def test_a_stat_has_the_colour_of_the_threshold_that_it_reaches(value: float, shade: str) -> None:
+    steps = [{"color": "red", "value": None}, {"color": "orange", "value": 0.5}, {"color": "green", "value": 0.95}]
+    shown = panel("stat", {"unit": "percentunit", "thresholds": {"steps": steps}})
+    picture = draw(shown, Content(WINDOW, [drawn([value], shown)]), dt.UTC)
+    assert pixels(picture, colour(shade)).mean() > 0.7
+
+
+def test_a_panel_without_values_says_so_in_the_dashboards_words() -> None:
+    words, others = (
+        draw(panel(kind, {"noValue": "no requests"}), Content(WINDOW), dt.UTC).tobytes()
+        for kind in ("stat", "timeseries")
+    )
+    plain = draw(panel("timeseries"), Content(WINDOW), dt.UTC).tobytes()
+    assert len({words, others, plain}) == 3
+
+
+def test_the_heatmap_shows_each_bucket_without_those_below_it() -> None:
+    shown = panel("heatmap", options={"filterValues": {"le": 1e-9}, "yAxis": {"unit": "s"}})
+    cumulative = {"0.1": 4.0, "0.2": 4.0, "0.5": 10.0, "+Inf": 10.0}
+    series = [drawn(value, shown, name=le, le=le) for le, value in cumulative.items()]
+    picture = np.asarray(draw(shown, Content(WINDOW, series), dt.UTC))
+    low, high = 36, size(12, 9)[1] - 24
+    row = (high - low) / 4  # 0.1, 0.2, 0.5, and one above
+    colours = [tuple(picture[round(high - row * (number + 0.5)), 300].tolist()) for number in range(4)]
+    assert colours[1] == colours[3]  # the panel's
+    assert len(set(colours)) == 3
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """An hour of one webhook's series, and an alert."""
+    folder = tmp_path_factory.mktemp("history")
+    text = folder / "history.txt"
+    labels = '{job="healthcare-backend",endpoint="/webhooks/evolution",lane="faq",status="success"'
+    with text.open("w") as file:
+        for at in range(START - 600, START + 3601, 15):
+            count = (at - START + 600) // 15 * 3
+            file.write(f"webhook_requests_total{labels}}} {count} {at}\n")
+            for edge in ("0.05", "0.1", "+Inf"):
+                file.write(f'webhook_request_duration_seconds_bucket{labels},le="{edge}"}} {count} {at}\n')
+            if START + 1200 <= at <= START + 1800 or at >= START + 3000:
+                for alert, severity in (("HighErrorRate", "critical"), ("Watchdog", "none")):
+                    file.write(f'ALERTS{{alertname="{alert}",alertstate="firing",severity="{severity}"}} 1 {at}\n')
+        file.write("# EOF\n")
+    command = [str(ensure("promtool")), "tsdb", "create-blocks-from", "--quiet", "openmetrics", str(text)]
+    subprocess.run([*command, str(folder / "blocks")], check=True, capture_output=True)
+    with played.serving(folder / "blocks") as asked:
+        yield asked
+
+
+def test_a_panel_asks_what_its_queries_say(prometheus: Prometheus) -> None:
+    expression = "sum by (lane) (rate(webhook_requests_total[$__rate_interval]))"
+    targets = [
+        {"expr": expression, "legendFormat": "the {{lane}} lane"},
+        {"expr": "vector(1)", "legendFormat": "hidden", "hide": True},
+        {"expr": "vector(1)", "legendFormat": "second"},
+        {"expr": "vector(1)", "legendFormat": "fixed"},
+    ]
+    data = panel(targets=targets).data
+    fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": "orange"}}
+    data["fieldConfig"]["overrides"] = [{"matcher": {"id": "byName", "options": "fixed"}, "properties": [fixed]}]
+    found = ask(Panel(data), shipped()[0], prometheus, START, START + 3600)
+    assert [one.name for one in found.series] == ["the faq lane", "second", "fixed"]
+    assert found.series[0].values == pytest.approx([0.2] * len(found.window.times))
+    assert [one.colour for one in found.series] == [colour("green"), colour("semi-dark-yellow"), ORANGE]
+
+
+def test_the_alert_list_shows_what_fires_then_and_has_the_labels(prometheus: Prometheus) -> None:
+    states = {"stateFilter": {"firing": True, "pending": False}}
+    every = panel("alertlist", options=states)
+    some = panel("alertlist", options=states | {"alertInstanceLabelFilter": '{severity=~"critical|warning"}'})
+    names = [
+        sorted(one.name for one in ask(which, shipped()[0], prometheus, START, at).series)
+        for which, at in ((every, START + 1500), (some, START + 1500), (every, START + 2700))
+    ]
+    assert names == [["HighErrorRate", "Watchdog"], ["HighErrorRate"], []]
+
+
+def test_every_panel_of_every_dashboard_becomes_a_picture_of_its_size(prometheus: Prometheus, tmp_path: Path) -> None:
+    source = command.Source("a test", prometheus, START, START + 3600, dt.UTC)
+    told: list[str] = []
+    made = command.preview(shipped(), source, START, START + 3600, tmp_path, told.append)
+    panels = [(one, shown) for one in shipped() for shown in one.panels if shown.type != ROW]
+    assert told == [f"{one.title}: {shown.title}" for one, shown in panels]
+    sizes = {}
+    for path in tmp_path.glob("*/*.png"):
+        with Image.open(path) as picture:
+            sizes[path.relative_to(tmp_path).as_posix()] = picture.size
+    assert sizes == {f"{one.uid}/{shown.data['id']}.png": size(*shown.place[2:]) for one, shown in panels}
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(f"{one.uid}.png" for one in shipped())
+    assert made == tmp_path / "index.html"
+    with Image.open(tmp_path / "healthcare-backend" / "4.png") as picture:  # an alert fired for the last ten minutes
+        red = np.asarray(picture.convert("RGB")).astype(int)[60]
+    assert (red[:, 0] > red[:, 2]).sum() > 60
+
+
+def test_what_a_dashboard_annotates_is_from_its_first_to_its_last_point(prometheus: Prometheus) -> None:
+    found = notes(shipped()[0], prometheus, START, START + 3600)
+    assert {(one.title, one.colour) for one in found if "Error" in one.title} == {("HighErrorRate", colour("red"))}
+    first, second = [(one.start - START, one.end - START) for one in found if "Error" in one.title]
+    assert first[0] == 1200
+    assert 1800 <= first[1] <= 1800 + 5 * MINUTE  # for so long Prometheus takes the last value
+    assert [*second] == [3000, 3600]
+    assert "Watchdog" not in {one.title for one in found}
+
+
+def test_the_played_day_has_what_rules_record_and_the_alerts_of_its_incidents() -> None:
+    day, blocks = played.blocks(Sources.of_disk())
+    redis_away = day.start + 14 * 3600 + 22 * MINUTE
+    with played.serving(blocks) as prometheus:
+        [hits] = prometheus.now("job:cache_hits:ratio_rate10m", redis_away)
+        [before] = prometheus.now("job:cache_hits:ratio_rate10m", redis_away - 3600)
+        budgets = prometheus.now("slo:period_error_budget_remaining:ratio", day.end)
+        firing = prometheus.now('ALERTS{alertname="CriticalErrorRate"}', redis_away)
+        quiet = prometheus.now('ALERTS{alertname="CriticalErrorRate"}', redis_away - 3600)
+    assert (hits.values[0] < 0.05, before.values[0] > 0.9) == (True, True)
+    assert {one.labels["slo"] for one in budgets} == {"webhook-latency", "webhook-success"}
+    assert [one.labels["alertstate"] for one in firing] == ["firing"]
+    assert quiet == []
+
+
+def test_times_are_the_clock_of_the_source_or_a_time_back_from_the_end() -> None:
+    zone = dt.timezone(dt.timedelta(hours=-3))
+    day = START - 8 * 3600  # 00:00 of the clock
+    source = command.Source("a test", Prometheus("http://127.0.0.1:1"), day, day + 86400, zone)
+    assert command.times(source, "", "", 86400) == (day, day + 86400)
+    assert command.times(source, "06:00", "16:20", 86400) == (day + 6 * 3600, day + 16 * 3600 + 20 * MINUTE)
+    assert command.times(source, "30m", "08:00", 86400) == (START - 1800, START)
+    young = command.Source("a test", source.prometheus, START - 600, START, zone)
+    assert command.times(young, "", "", 6 * 3600) == (START - 600, START)
+    with pytest.raises(PreviewError, match="16:20 is not before 16:00"):
+        command.times(source, "16:20", "16:00", 86400)
+    with pytest.raises(PreviewError, match="soon is no duration"):
+        command.times(source, "soon", "", 86400)
+    with pytest.raises(PreviewError, match="24:00 is no time of day"):
+        command.times(source, "", "24:00", 86400)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["http://127.0.0.1:1"], "Prometheus at http://127.0.0.1:1 does not answer (ConnectError): `make up` first"),
+        (["yesterday"], "yesterday is no source"),
+        (["day", "--dashboard", "mine"], "no dashboard has the uid mine"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_a_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command.main([*arguments, "--folder", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"preview: {words}")
+    assert told.count("\n") == 1
+
+
+def test_a_query_that_prometheus_refuses_is_named(prometheus: Prometheus) -> None:
+    with pytest.raises(PreviewError, match=r"Prometheus refuses rate\(up\): .*expected type range vector"):
+        ask(panel(targets=[{"expr": "rate(up)"}]), shipped()[0], prometheus, START, START + 3600)
+
+
+def test_files_that_are_no_dashboard_are_refused(tmp_path: Path) -> None:
+    broken, other = tmp_path / "broken.json", tmp_path / "other.json"
+    broken.write_text("{", "utf-8")
+    other.write_text('{"elements": {}}', "utf-8")
+    with pytest.raises(PreviewError, match=r"broken\.json cannot be read as JSON"):
+        load(broken)
+    with pytest.raises(PreviewError, match=r"other\.json is no dashboard in the classic format"):
+        load(other)
+
+
+def test_durations_have_a_unit() -> None:
+    assert [duration(text) for text in ("90s", "30m", "6h", "1d")] == [90, 1800, 21600, 86400]

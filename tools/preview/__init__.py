@@ -1,0 +1,1 @@
+"""Dashboards drawn from their own JSON and a Prometheus' answers, without Grafana."""
