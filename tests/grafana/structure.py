@@ -337,7 +337,7 @@ def axes_fit(it: Dashboard) -> Iterator[str]:
                 "noValue" in shown or "min" in shown or shown["custom.scaleDistribution"].get("log") != 10
             ):
                 yield f"{where}: a logarithm has no zero, and its base is 10"
-            if logarithm != (panel["id"] in (7, 8, 32) and it.uid == "healthcare-backend" and not right):
+            if logarithm != (panel["id"] in (1, 5, 7, 8, 31, 32) and it.uid == "healthcare-backend" and not right):
                 yield f"{where}: another kind of axis"
             if not logarithm and shown.get("min") != (None if panel["id"] == 21 else 0):
                 yield f"{where}: the axis does not begin at 0"
