@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections import defaultdict
@@ -77,10 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.lane and options.lane not in lanes:
             raise TraceError(f"there is no lane {options.lane}: {', '.join(lanes)}")
-        # A pipe has no width, and a trace's id must not be folded.
-        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-        console = Console(highlight=False, markup=False, width=width)
-        show(console, options.lane, trace.prometheus_url(), trace.stores())
+        show(trace.terminal(), options.lane, trace.prometheus_url(), trace.stores())
     except TraceError as error:
         print(f"slow: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import os
 import re
 import sys
 import time
@@ -328,7 +329,7 @@ def _label(span: Span, branch: str) -> Text:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(highlight=False, markup=False)
+    console = terminal()
     try:
         if options.trace_id:
             _show(console, options.trace_id, stores())
@@ -338,6 +339,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"trace: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def terminal() -> Console:
+    """Where it is printed; a pipe has no width, and an id must not be folded there."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    return Console(highlight=False, markup=False, width=width)
 
 
 def stores() -> tuple[str, ...]:

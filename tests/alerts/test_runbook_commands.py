@@ -40,6 +40,7 @@ class Clone:
         for name, port in asdict(PORTS).items():
             command = command.replace(f"127.0.0.1:{port}/", f"127.0.0.1:{getattr(self.ports, name)}/")
         environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+        environment["COLUMNS"] = "160"
         environment |= {variable(name): str(port) for name, port in asdict(self.ports).items()}
         program, *words = shlex.split(command)
         checked = [program, *(["--fail"] if program == "curl" else []), *words]

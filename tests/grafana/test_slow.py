@@ -55,6 +55,7 @@ def environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.setenv("PROMETHEUS_URL", stack.url("prometheus"))
     monkeypatch.setenv("JAEGER_URL", stack.url("jaeger"))
     monkeypatch.setenv("TEMPO_URL", f"http://{HOST}:1")
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     return stack
 
 
