@@ -12,13 +12,13 @@ from difflib import get_close_matches
 from typing import Any
 
 import httpx
+import promql_parser as promql
 from rich.console import Console
 from rich.markup import escape
 
 COLOURS = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 SHOWN = 10
 FOLLOW_SECONDS = 1.0
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 class AlertsError(Exception):
@@ -158,10 +158,9 @@ def _ask(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+)([mhd])", text)
-    if not match or not int(match[1]):
+    if not re.fullmatch(r"0*[1-9]\d*[mhd]", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30m, 2h or 1d")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
+    return promql.parse_duration(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

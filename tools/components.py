@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
@@ -177,6 +178,18 @@ def start(component: Component, folder: Path) -> psutil.Popen:
         raise ComponentError(f"{component.name} cannot be started: {error}") from error
 
 
+@contextmanager
+def running(component: Component, folder: Path) -> Iterator[None]:
+    """It is ready within, and gone afterwards. Raises ComponentError: it does not start."""
+    process = start(component, folder)
+    try:
+        wait_ready(component, process, folder)
+        yield
+    finally:
+        stop(process, component.stop_signal, component.stop_seconds)
+        process.wait(KILL_SECONDS)
+
+
 def is_ready(component: Component, process: psutil.Process, folder: Path) -> bool:
     """Whether it is ready. Raises ComponentError, with its last log lines, if it is dead."""
     if not is_running(process):
@@ -256,7 +269,8 @@ def _this_run(log: Path) -> str:
     return text.rpartition(_STARTED)[2].partition("\n")[2]
 
 
-def _answers(url: str, *, accept_any: bool = False) -> bool:
+def answers(url: str, *, accept_any: bool = False) -> bool:
+    """Whether it answers with 200, or at all."""
     try:
         response = httpx.get(url, timeout=1.0, trust_env=False)
     except httpx.HTTPError:
@@ -313,7 +327,7 @@ def simulator(ports: Ports, environment: Mapping[str, str]) -> Component:
     return Component(
         "simulator",
         _python("simulator", "serve", "--host", HOST, "--port", str(ports.simulator)),
-        ready=lambda: _answers(_url(ports.simulator, "/health")),
+        ready=lambda: answers(_url(ports.simulator, "/health")),
         environment=environment,
     )
 
@@ -323,7 +337,7 @@ def jaeger(ports: Ports, report: Report) -> Component:
     return Component(
         "jaeger",
         (str(programs.ensure("jaeger", report)), "--config", str(ROOT / "jaeger" / "config.yaml")),
-        ready=lambda: _answers(_url(ports.jaeger_health, "/status")),
+        ready=lambda: answers(_url(ports.jaeger_health, "/status")),
         environment={
             "JAEGER_QUERY_ENDPOINT": f"{HOST}:{ports.jaeger_query}",
             "JAEGER_OTLP_ENDPOINT": f"{HOST}:{ports.jaeger_otlp}",
@@ -338,7 +352,7 @@ def tempo(folder: Path, ports: Ports) -> Component:
     return Component(
         "tempo",
         (str(programs.ensure("tempo")), *options),
-        ready=lambda: _answers(_url(ports.tempo, "/ready")),
+        ready=lambda: answers(_url(ports.tempo, "/ready")),
         environment={
             "TEMPO_HOST": HOST,
             "TEMPO_HTTP_PORT": str(ports.tempo),
@@ -355,7 +369,7 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
     return Component(
         "otel-collector",
         (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
-        ready=lambda: _answers(_url(ports.collector_health)),
+        ready=lambda: answers(_url(ports.collector_health)),
         environment={
             "OTLP_GRPC_ENDPOINT": f"{HOST}:{ports.collector_grpc}",
             "OTLP_HTTP_ENDPOINT": f"{HOST}:{ports.collector_http}",
@@ -385,7 +399,7 @@ def prometheus(folder: Path, ports: Ports, receivers: Path | None, report: Repor
     return Component(
         "prometheus",
         (str(programs.ensure("prometheus", report)), *options),
-        ready=lambda: _answers(_url(ports.prometheus, "/-/ready")),
+        ready=lambda: answers(_url(ports.prometheus, "/-/ready")),
         environment={"NOTIFY": ",".join(switched_on(receivers))},
         prepare=lambda: render_prometheus(ROOT / "prometheus" / "prometheus.yml", data / "prometheus.yml", ports),
     )
@@ -435,7 +449,7 @@ def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Rep
     return Component(
         "alertmanager",
         (str(programs.ensure("alertmanager", report)), *options),
-        ready=lambda: _answers(_url(ports.alertmanager, "/-/ready")),
+        ready=lambda: answers(_url(ports.alertmanager, "/-/ready")),
         prepare=lambda: render_alertmanager(source, data / "alertmanager.yml", ports, receivers),
     )
 
@@ -465,7 +479,7 @@ def grafana(folder: Path, urls: Callable[[str], str], store: str, password: str)
     return Component(
         "grafana",
         (str(program), "server", "--homepath", str(home), "--config", str(files / "grafana.ini")),
-        ready=lambda: _answers(f"{urls('grafana')}/api/health"),
+        ready=lambda: answers(f"{urls('grafana')}/api/health"),
         environment={
             "GF_PATHS_DATA": str(folder / "grafana"),
             "GF_PATHS_LOGS": str(folder / "grafana" / "log"),
@@ -499,6 +513,6 @@ def service(ports: Ports, environment: Mapping[str, str]) -> Component:
     return Component(
         "service",
         _python("uvicorn", "app.main:create_app", "--factory", "--host", HOST, "--port", str(ports.service), *options),
-        ready=lambda: _answers(_url(ports.service, "/health"), accept_any=True),  # it serves while others are away
+        ready=lambda: answers(_url(ports.service, "/health"), accept_any=True),  # it serves while others are away
         environment=environment,
     )

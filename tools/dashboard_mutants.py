@@ -9,9 +9,7 @@ import json
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from tests.grafana.dashboards import Dashboard, shipped
 from tests.grafana.database import Prometheus, filled
 from tests.grafana.expected import wrong_annotations, wrong_panels, wrong_variables
 from tests.grafana.structure import STRUCTURE
-from tools.judging import Verdict, matching, options, progress, reason, report, some
+from tools.judging import Verdict, matching, options, reason, some, tried
+from tools.preview.dashboard import PreviewError
 from tools.rule_mutants import broken
 
 REASONS = Path(__file__).with_suffix(".yaml")
@@ -132,7 +131,7 @@ class Trial:
         for name, problems in self._checks(mutant):
             try:
                 told = next(problems, None)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError):  # it cannot even be read
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError, PreviewError):  # it cannot be read
                 told = name
             if told is not None:
                 return Verdict(mutant, name)
@@ -155,12 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     chosen = some(matching(list(mutants(shipped())), given), given.sample)
     with tempfile.TemporaryDirectory() as folder, filled(Path(folder)) as prometheus:
-        started = time.monotonic()
-        trial = Trial(prometheus)
-        with progress(console) as bar, ThreadPoolExecutor(given.jobs) as pool:
-            verdicts = list(bar.track(pool.map(trial.run, chosen), len(chosen), description="tried"))
-    parts = {mutant.path: mutant.path for mutant in chosen}
-    return 0 if report(verdicts, parts, time.monotonic() - started, console, by_whom=True) else 1
+        return 0 if tried(chosen, Trial(prometheus).run, given.jobs, console, by_whom=True) else 1
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ import os
 import random
 import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -76,6 +78,15 @@ def progress(console: Console) -> Progress:
     """A bar; nothing where nothing can move."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def tried(chosen: Sequence[M], run: Callable[[M], Verdict[M]], jobs: int, console: Console, *, by_whom: bool) -> bool:
+    """Try them and report, a part a file; whether all were caught or have a reason."""
+    started = time.monotonic()
+    with progress(console) as bar, ThreadPoolExecutor(jobs) as pool:
+        verdicts = list(bar.track(pool.map(run, chosen), len(chosen), description="tried"))
+    parts = {mutant.path: mutant.path for mutant in chosen}
+    return report(verdicts, parts, time.monotonic() - started, console, by_whom=by_whom)
 
 
 def said(file: Path, mutant: Named) -> list[dict[str, str]]:

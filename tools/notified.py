@@ -151,14 +151,8 @@ def running(
     part = components.alertmanager(folder, ports, secret_files, lambda _: None)
     target = folder / "alertmanager" / "alertmanager.yml"
     part = replace(part, prepare=lambda: components.render_alertmanager(source, target, ports, secret_files))
-    process = components.start(part, folder)
-    try:
-        components.wait_ready(part, process, folder)
-        with receiver.listening():
-            yield Alertmanager(components.url("alertmanager", folder, ports), receiver, notify)
-    finally:
-        components.stop(process, part.stop_signal, part.stop_seconds)
-        process.wait(components.KILL_SECONDS)
+    with components.running(part, folder), receiver.listening():
+        yield Alertmanager(components.url("alertmanager", folder, ports), receiver, notify)
 
 
 def shipped() -> dict[str, Any]:

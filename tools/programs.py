@@ -97,29 +97,23 @@ def _collector() -> Program:
     )
 
 
-def _prometheus(name: str, usually: str) -> Program:
-    linked = f"-s -w -X github.com/prometheus/common/version.Version={PROMETHEUS}"
+def _of_prometheus(name: str, version: str, module: str, tag: str) -> Program:
+    """A command of Prometheus' or Alertmanager's module: `…/cmd/{}@v1.2.3`."""
+    linked = f"-s -w -X github.com/prometheus/common/version.Version={version}"
+    command = ("go", "install", "-tags", tag, "-ldflags", linked, module.format(name))
+    return Program(name, version, (name, "--version"), name, (command,), usually="1 min")
+
+
+def _prometheus(name: str) -> Program:
     # Without the tag it brings the libraries of all clouds; we discover nothing.
-    options = ("-tags", "remove_all_sd", "-ldflags", linked)
-    package = f"github.com/prometheus/prometheus/cmd/{name}@{PROMETHEUS_MODULE}"
-    return Program(
-        name, PROMETHEUS, (name, "--version"), name, (("go", "install", *options, package),), usually=usually
-    )
+    module = f"github.com/prometheus/prometheus/cmd/{{}}@{PROMETHEUS_MODULE}"
+    return _of_prometheus(name, PROMETHEUS, module, "remove_all_sd")
 
 
 def _alertmanager(name: str) -> Program:
-    linked = f"-s -w -X github.com/prometheus/common/version.Version={ALERTMANAGER}"
     # With the tag it knows the clinic's time zone on machines without zoneinfo too.
-    options = ("-tags", "timetzdata", "-ldflags", linked)
-    package = f"github.com/prometheus/alertmanager/cmd/{name}@v{ALERTMANAGER}"
-    return Program(
-        name,
-        ALERTMANAGER,
-        (name, "--version"),
-        name,
-        (("go", "install", *options, package),),
-        usually="1 min",
-    )
+    module = f"github.com/prometheus/alertmanager/cmd/{{}}@v{ALERTMANAGER}"
+    return _of_prometheus(name, ALERTMANAGER, module, "timetzdata")
 
 
 def _own_module(
@@ -185,10 +179,10 @@ def _go() -> Program:
 
 _PROGRAMS: dict[str, Callable[[], Program]] = {
     "otelcol": _collector,
-    "prometheus": lambda: _prometheus("prometheus", "1 min"),
+    "prometheus": lambda: _prometheus("prometheus"),
     "alertmanager": lambda: _alertmanager("alertmanager"),
     "jaeger": _jaeger,
-    "promtool": lambda: _prometheus("promtool", "1 min"),
+    "promtool": lambda: _prometheus("promtool"),
     "amtool": lambda: _alertmanager("amtool"),
     "compose": _compose,
     "tempo": lambda: Program("tempo", TEMPO, ("tempo", "--version")),
@@ -248,14 +242,13 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
         return found
     if not program.executable:
         raise ProgramError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
-    target = cache_folder() / "programs" / program.key
-    if not target.exists():
-        with locked(cache_folder() / "locks" / program.key, report):
-            if not target.exists():
-                report(f"building {program.version} (once, usually {program.usually})")
-                _build(program, target)
-                report("built")
-    return target / program.executable
+
+    def build(folder: Path) -> None:
+        report(f"building {program.version} (once, usually {program.usually})")
+        _build(program, folder)
+        report("built")
+
+    return made_once(cache_folder() / "programs" / program.key, build, report) / program.executable
 
 
 @contextmanager
@@ -271,22 +264,31 @@ def locked(path: Path, report: Report = lambda _: None) -> Iterator[None]:
         yield
 
 
-def _build(program: Program, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def made_once(target: Path, make: Callable[[Path], None], report: Report = lambda _: None) -> Path:
+    """A folder of the cache, made once for all clones: `make` fills one beside it, which then takes its name."""
+    if not target.exists():
+        with locked(cache_folder() / "locks" / target.name, report):
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+                    made = Path(folder) / "made"  # not the temporary one itself, whose mode is 0700
+                    make(made)
+                    made.rename(target)
+    return target
+
+
+def _build(program: Program, folder: Path) -> None:
     log = cache_folder() / "logs" / f"{program.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=target.parent) as temporary:
-        folder = Path(temporary) / "built"  # a folder of our own making has the usual mode, a temporary one 0700
-        folder.mkdir()
-        for name, text in program.files.items():
-            (folder / name).write_text(text.replace("{folder}", str(folder)), "utf-8")
-        with log.open("wb") as output:
-            for command in program.commands:
-                arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
-                _run(program, arguments, _environment(program, folder), log, output.fileno())
-        if not (folder / program.executable).is_file():
-            raise ProgramError(f"the build of {program.name} left no {program.executable}; its log: {log}")
-        folder.rename(target)
+    folder.mkdir()
+    for name, text in program.files.items():
+        (folder / name).write_text(text.replace("{folder}", str(folder)), "utf-8")
+    with log.open("wb") as output:
+        for command in program.commands:
+            arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
+            _run(program, arguments, _environment(program, folder), log, output.fileno())
+    if not (folder / program.executable).is_file():
+        raise ProgramError(f"the build of {program.name} left no {program.executable}; its log: {log}")
 
 
 def _environment(program: Program, folder: Path) -> dict[str, str]:

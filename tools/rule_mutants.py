@@ -8,9 +8,7 @@ code: 0 if none is without, else 1.
 import copy
 import re
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 import promql_parser as promql
 from rich.console import Console
 
-from tools.judging import Verdict, matching, options, progress, reason, report, some
+from tools.judging import Verdict, matching, options, reason, some, tried
 from tools.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
 
 REASONS = Path(__file__).with_suffix(".yaml")
@@ -237,11 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     trial = Trial()
     chosen = some(matching(list(mutants(trial.rules)), given), given.sample)
-    started = time.monotonic()
-    with progress(console) as bar, ThreadPoolExecutor(given.jobs) as pool:
-        verdicts = list(bar.track(pool.map(trial.run, chosen), len(chosen), description="tried"))
-    parts = {mutant.path: mutant.path for mutant in chosen}
-    return 0 if report(verdicts, parts, time.monotonic() - started, console, by_whom=False) else 1
+    return 0 if tried(chosen, trial.run, given.jobs, console, by_whom=False) else 1
 
 
 if __name__ == "__main__":

@@ -126,6 +126,10 @@ class Stack:
         if wait:
             components.wait_ready(part, process, self.folder)
 
+    def prepare(self, name: str) -> None:
+        """What precedes a component's start, its configuration for instance, without the start."""
+        self._component(name).prepare()
+
     def stop(self, name: str) -> None:
         """Tell one component to stop, and wait until it has; nothing if it does not run."""
         if (process := self._process(name)) is not None:

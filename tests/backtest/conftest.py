@@ -1,14 +1,13 @@
 """A small history made by hand, rules and routes over it, and what comes out as people would write it down."""
 
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tools.blocks import create
 from tools.plan.backtest import ALERTMANAGER, PROMETHEUS, Outcome, run
 from tools.plan.history import History
-from tools.programs import ensure
 from tools.sources import Sources
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC: Tuesday, 08:00 in São Paulo
@@ -34,8 +33,7 @@ def make(folder: Path, series: Mapping[str, Values], start: int = START, hours: 
                 if (value := values(seconds)) is not None:
                     file.write(f"{name} {value} {start + seconds}\n")
         file.write("# EOF\n")
-    command = [str(ensure("promtool")), "tsdb", "create-blocks-from", "--quiet", "openmetrics", str(text)]
-    subprocess.run([*command, str(folder / "blocks")], check=True, capture_output=True)
+    create(text, folder / "blocks", "a history made by hand")
     return folder / "blocks"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tools.preview import dashboard as preview
 from tools.sources import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -84,21 +85,6 @@ def legend(target: Json, labels: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: labels.get(match[1], ""), target["legendFormat"])
 
 
-def takes(matcher: Json, name: str) -> bool:
-    """Whether an override is about the series of this name."""
-    wanted: str = matcher["options"]
-    if matcher["id"] == "byName":
-        return wanted == name
-    if wanted.startswith("/"):
-        return re.search(wanted.strip("/"), name) is not None
-    return re.fullmatch(wanted, name) is not None
-
-
 def field(panel: Json, name: str) -> Json:
-    """How the series of this name is shown: defaults with overrides laid over, options of `custom` as `custom.…`."""
-    defaults = panel["fieldConfig"]["defaults"]
-    found: Json = defaults | {f"custom.{key}": value for key, value in defaults.get("custom", {}).items()}
-    for override in panel["fieldConfig"]["overrides"]:
-        if takes(override["matcher"], name):
-            found |= {one["id"]: one["value"] for one in override["properties"]}
-    return found
+    """How the series of this name is shown."""
+    return preview.field(panel["fieldConfig"], name)

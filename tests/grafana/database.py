@@ -5,7 +5,6 @@ happened; ONE_SIDED, when of two things that are added or divided only one ever 
 there and nothing counts; NEVER, when there was nothing yet.
 """
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +15,8 @@ from typing import Any
 
 import httpx
 
-from tools import components
-from tools.components import HOST, Component, Ports
+from tools.blocks import create, served
 from tools.expected import SHIPPED
-from tools.programs import ensure
 
 JOB = "healthcare-backend"
 COLLECTOR = "otel-collector"
@@ -318,32 +315,13 @@ class Prometheus:
 @contextmanager
 def filled(folder: Path) -> Iterator[Prometheus]:
     """One with all of this, and nothing else."""
-    text, data, config = folder / "series.txt", folder / "data", folder / "prometheus.yml"
+    text, data = folder / "series.txt", folder / "data"
     with text.open("w", encoding="utf-8") as file:
         file.writelines(_lines())
-    command = [str(ensure("promtool")), "tsdb", "create-blocks-from", "--quiet", "openmetrics", str(text), str(data)]
-    subprocess.run(command, check=True, capture_output=True)
-    config.write_text("{}", "utf-8")
-    address = f"{HOST}:{Ports.free().prometheus}"
-    options = (f"--config.file={config}", f"--storage.tsdb.path={data}", "--storage.tsdb.retention.time=100y")
-    program = Component(
-        "prometheus",
-        (str(ensure("prometheus")), *options, f"--web.listen-address={address}"),
-        ready=lambda: _is_ready(f"http://{address}/-/ready"),
-    )
-    process = components.start(program, folder)
-    asking = Prometheus(f"http://{address}")
-    try:
-        components.wait_ready(program, process, folder)
-        yield asking
-    finally:
-        asking.close()
-        components.stop(process, program.stop_signal, program.stop_seconds)
-        process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=1, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    create(text, data, "the series made by hand", longest="2h")  # so that no two moments share a block
+    with served(data, folder) as url:
+        asking = Prometheus(url)
+        try:
+            yield asking
+        finally:
+            asking.close()

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from tests.grafana.dashboards import Dashboard, Json, field, shipped, takes
+from tests.grafana.dashboards import Dashboard, Json, field, shipped
 from tests.grafana.expected import PANELS
 from tests.grafana.promised import (
     ABOUT,
@@ -37,6 +37,7 @@ from tests.grafana.promised import (
     Line,
 )
 from tools.expected import SHIPPED
+from tools.preview.dashboard import takes
 from tools.sources import ROOT
 
 _SCALE = {"ms": 1e-3, "%": 1e-2, "MiB": 2**20}

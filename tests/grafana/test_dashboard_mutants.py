@@ -1,13 +1,9 @@
 """The tests of the dashboards notice a broken one; `python -m tools.dashboard_mutants` tries all ways of breaking."""
 
-import re
-
-import yaml
-
 from tests.grafana.dashboards import shipped
 from tests.grafana.database import Prometheus
+from tests.support.mutants import idle_reasons, unexplained
 from tools.dashboard_mutants import REASONS, Trial, mutants
-from tools.judging import some
 
 SAMPLE = 60
 ALL = list(mutants(shipped()))
@@ -25,12 +21,8 @@ def test_every_panel_query_and_line_is_broken_in_several_ways() -> None:
 
 
 def test_a_sample_of_mutants_is_caught(prometheus: Prometheus) -> None:
-    trial = Trial(prometheus)
-    verdicts = [trial.run(mutant) for mutant in some(ALL, SAMPLE)]
-    assert [verdict.mutant.name for verdict in verdicts if not verdict.caught_by and not verdict.reason] == []
+    assert unexplained(ALL, Trial(prometheus).run, SAMPLE) == []
 
 
 def test_every_reason_is_needed() -> None:
-    names = [mutant.name for mutant in ALL]
-    patterns = [one["mutants"] for one in yaml.safe_load(REASONS.read_text())]
-    assert [one for one in patterns if not any(re.search(one, name) for name in names)] == []
+    assert idle_reasons(REASONS, ALL) == []

@@ -1,7 +1,6 @@
 """The preview shows what the dashboard's JSON says of what Prometheus answers."""
 
 import datetime as dt
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.blocks import create
 from tools.preview import __main__ as command
 from tools.preview import played
 from tools.preview.answers import Exemplar, Prometheus
@@ -18,7 +18,6 @@ from tools.preview.content import Content, Drawn, Note, Window, ask, notes
 from tools.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, load, shipped, step, substitute
 from tools.preview.drawing import calculated, draw, size, thresholds
 from tools.preview.units import formatted
-from tools.programs import ensure
 from tools.sources import Sources
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC
@@ -291,8 +290,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 for alert, severity in (("HighErrorRate", "critical"), ("Watchdog", "none")):
                     file.write(f'ALERTS{{alertname="{alert}",alertstate="firing",severity="{severity}"}} 1 {at}\n')
         file.write("# EOF\n")
-    command = [str(ensure("promtool")), "tsdb", "create-blocks-from", "--quiet", "openmetrics", str(text)]
-    subprocess.run([*command, str(folder / "blocks")], check=True, capture_output=True)
+    create(text, folder / "blocks", "an hour")
     with played.serving(folder / "blocks") as asked:
         yield asked
 

@@ -82,7 +82,7 @@ def test_builds_do_not_depend_on_go_settings_of_the_environment(monkeypatch: pyt
         monkeypatch.setenv(name, "-mod=nonsense")
     set_ones = ensure("example").read_text().split("|")
     assert set_ones[:4] == ["-buildvcs=false -trimpath", "local", "off", "0"]
-    assert set_ones[4].endswith("/built\n")
+    assert set_ones[4].endswith("/made\n")
 
 
 @pytest.mark.parametrize("says", ["prometheus, version 3.16.0 (branch: HEAD)", "version v3.16.0"])

@@ -100,8 +100,8 @@ def _seconds(value: float | None) -> str:
 def print_results(console: Console, results: Iterable[Result]) -> None:
     """The table at the end; seconds since the fault began, then since it ended."""
     table = Table("alert", "fault", box=None, pad_edge=False, header_style="bold")
-    for title in ("pending", "firing", "notified", "resolved", "cleared"):
-        table.add_column(title, justify="right")
+    for step in STEPS:
+        table.add_column(step, justify="right")
     table.add_column("")
     for result in results:
         verdict = "[green]seen[/]" if result.good else f"[red]{_missing(result.progress)}[/]"

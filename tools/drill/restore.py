@@ -9,7 +9,7 @@ import fcntl
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,15 +19,14 @@ import asyncpg
 import httpx
 import psutil
 
-from tools import components
 from tools.components import ComponentError
-from tools.programs import ROOT
 
 if TYPE_CHECKING:
     from tools.stack import Stack
 
 SCHEMA = "drill"  # in PostgreSQL; everything that a drill makes there is in it, or depends on it
 SECONDS = 30.0
+CONFIGURED = ("prometheus", "alertmanager")  # what a drill gives another configuration
 _TRIES = 5
 
 Report = Callable[[str], None]
@@ -123,50 +122,45 @@ def undo_faults(stack: "Stack") -> None:
             trust_env=False,
         ).raise_for_status()
     if stack.pid("postgres"):
-        asyncio.run(_mend_database(stack.url("postgres")))
+        _in_database(stack, _mend_database)
 
 
-async def _mend_database(url: str) -> None:
-    connection = await asyncpg.connect(url, timeout=SECONDS)
-    try:
-        if await connection.fetchval("select to_regclass('drill.begun') is not null"):
-            # Given up because of the drill: they would not be tried again.
-            await connection.execute(
-                "update jobs set state = 'waiting', attempts = 0, run_at = now()"
-                " where state = 'dead' and created_at >= (select at from drill.begun)"
-            )
-        for attempt in range(_TRIES):
-            try:
-                await connection.execute(f"drop schema if exists {SCHEMA} cascade")
-                break
-            except asyncpg.DeadlockDetectedError:  # with the messages that the fault still holds up
-                if attempt == _TRIES - 1:
-                    raise
-    finally:
-        await connection.close()
+async def _mend_database(connection: asyncpg.Connection) -> None:
+    if await connection.fetchval("select to_regclass('drill.begun') is not null"):
+        # Given up because of the drill: they would not be tried again.
+        await connection.execute(
+            "update jobs set state = 'waiting', attempts = 0, run_at = now()"
+            " where state = 'dead' and created_at >= (select at from drill.begun)"
+        )
+    for attempt in range(_TRIES):
+        try:
+            await connection.execute(f"drop schema if exists {SCHEMA} cascade")
+            break
+        except asyncpg.DeadlockDetectedError:  # with the messages that the fault still holds up
+            if attempt == _TRIES - 1:
+                raise
 
 
 def execute(stack: "Stack", *statements: str) -> None:
     """Run SQL in the stack's database."""
 
-    async def run() -> None:
-        connection = await asyncpg.connect(stack.url("postgres"), timeout=SECONDS)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+    async def each(connection: asyncpg.Connection) -> None:
+        for statement in statements:
+            await connection.execute(statement)
 
-    asyncio.run(run())
+    _in_database(stack, each)
 
 
 def fetch(stack: "Stack", query: str) -> Any:
     """The one value that SQL gives."""
+    return _in_database(stack, lambda connection: connection.fetchval(query))
 
+
+def _in_database(stack: "Stack", work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
         connection = await asyncpg.connect(stack.url("postgres"), timeout=SECONDS)
         try:
-            return await connection.fetchval(query)
+            return await work(connection)
         finally:
             await connection.close()
 
@@ -176,19 +170,15 @@ def fetch(stack: "Stack", query: str) -> Any:
 def put_configuration_back(stack: "Stack") -> None:
     """Prometheus and Alertmanager have what is shipped."""
     render(stack)
-    for name in ("prometheus", "alertmanager"):
+    for name in CONFIGURED:
         if stack.pid(name):
             reload(stack, name)
 
 
 def render(stack: "Stack") -> None:
     """Write the shipped configuration with the stack's addresses, as the start does."""
-    components.render_prometheus(
-        ROOT / "prometheus" / "prometheus.yml", configuration(stack, "prometheus"), stack.ports
-    )
-    components.render_alertmanager(
-        ROOT / "alertmanager" / "alertmanager.yml", configuration(stack, "alertmanager"), stack.ports, stack.receivers
-    )
+    for name in CONFIGURED:
+        stack.prepare(name)
 
 
 def configuration(stack: "Stack", name: str) -> Path:

@@ -97,7 +97,7 @@ class Scene:
         rules = shortened.write_rules(restore.folder(self.stack) / "rules")
         self._edit("prometheus", [lambda config: _hasten(config, rules), *self.prometheus])
         self._edit("alertmanager", [shortened.notify_quickly, *self.alertmanager])
-        for name in ("prometheus", "alertmanager"):
+        for name in restore.CONFIGURED:
             restore.reload(self.stack, name)
 
     def _edit(self, name: str, edits: list[Edit]) -> None:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -61,7 +60,8 @@ class Watch:
     def __init__(self, stack: Stack, alerts: Mapping[str, str]) -> None:
         self._stack = stack
         self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
-        self._heard = self._newest()
+        self._heard = 0
+        self._heard = max((one["number"] for one in self._told()["notifications"]), default=0)
         self._began = time.time()
         self._ended: float | None = None
         before = self._states()
@@ -90,13 +90,15 @@ class Watch:
     def poll(self) -> None:
         """Look once. What does not answer now has nothing to say."""
         states = self._ask(self._states) or {}
+        told = self._ask(self._told)
         for one in self.progress.values():
-            if one.alert == WATCHDOG:
-                self._ask(partial(self._heartbeat, one))
-            else:
+            if one.alert != WATCHDOG:
                 self._note(one, states.get(one.alert))
-        for notification in self._ask(self._notifications) or []:
-            self._hear(notification)
+            elif told:
+                self._heartbeat(one, told["heartbeat"])
+        for notification in told["notifications"] if told else ():
+            self._heard = max(self._heard, notification["number"])
+            self._hear(notification["notification"])
 
     def _states(self) -> dict[str, str]:
         return active(self._client, self._stack.url("prometheus"))
@@ -121,8 +123,7 @@ class Watch:
         else:
             one.cleared = None if firing else time.time() - self._ended
 
-    def _heartbeat(self, one: Progress) -> None:
-        beat = self._client.get(f"{self._stack.url('simulator')}/notifications").raise_for_status().json()["heartbeat"]
+    def _heartbeat(self, one: Progress, beat: float | None) -> None:
         one.pending, one.firing = 0.0, 0.0
         if self._ended is None:
             if one.notified is None and time.time() - max(beat or 0.0, self._began) > SILENT_SECONDS:
@@ -130,15 +131,11 @@ class Watch:
         elif beat and beat > self._ended and one.cleared is None:
             one.resolved = one.cleared = beat - self._ended
 
-    def _notifications(self) -> list[dict[str, Any]]:
+    def _told(self) -> dict[str, Any]:
+        """What the local receiver heard since the last look, and when it heard the heartbeat."""
         url = f"{self._stack.url('simulator')}/notifications"
-        found = self._client.get(url, params={"after": self._heard}).raise_for_status().json()["notifications"]
-        self._heard = max([self._heard, *(one["number"] for one in found)])
-        return [one["notification"] for one in found]
-
-    def _newest(self) -> int:
-        found = self._client.get(f"{self._stack.url('simulator')}/notifications").raise_for_status().json()
-        return max((one["number"] for one in found["notifications"]), default=0)
+        answer = self._client.get(url, params={"after": self._heard}).raise_for_status()
+        return dict(answer.json())
 
     def _since_begin(self) -> float:
         return time.time() - self._began

@@ -27,7 +27,7 @@ from app.api.metrics_endpoint import summarise
 from tools import contract
 from tools.consumers import Consumer, consumers
 from tools.contract import Contract
-from tools.plan import alerts, difference
+from tools.plan import alerts, backtest, difference
 from tools.plan.difference import Plan
 from tools.plan.history import choose
 from tools.plan.report import show
@@ -61,14 +61,14 @@ def plan(base: Sources, edit: Sources, cost: bool = True, history: str = "", rep
     if _differ(base, edit, COLLECTOR):
         report("both versions take the same spans …")
         found = of_collectors(base, edit, cost)
-    if alerts.differ(base, edit):
+    if _differ(base, edit, *backtest.FILES):
         alerts.judge(found, base, edit, choose(history, edit, report), report)
     found.seconds = time.monotonic() - started
     return found
 
 
-def _differ(base: Sources, edit: Sources, pattern: str) -> bool:
-    texts = [{path: sources.text(path) for path in sources.matching(pattern)} for sources in (base, edit)]
+def _differ(base: Sources, edit: Sources, *patterns: str) -> bool:
+    texts = [{path: sources.text(path) for path in sources.matching(*patterns)} for sources in (base, edit)]
     return texts[0] != texts[1]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tools.check import knows_what_is_asked
 from tools.collector_rules import Checked
 from tools.consumers import RULES, Consumer, affected, consumers
-from tools.plan.backtest import ALERTMANAGER, FILES, Behaviour, Outcome, run
+from tools.plan.backtest import ALERTMANAGER, Behaviour, Outcome, run
 from tools.plan.difference import AlertChange, Change, Effect, Plan, Severity, altered
 from tools.plan.history import History
 from tools.programs import Report
@@ -18,12 +18,6 @@ _NONE = Behaviour()
 
 Rules = dict[str, dict[str, Any]]
 """By kind and name, as people speak of them."""
-
-
-def differ(base: Sources, edit: Sources) -> bool:
-    """Whether anything that decides over alerts is written differently."""
-    paths = {*base.matching(*FILES), *edit.matching(*FILES)}
-    return any(_text(base, path) != _text(edit, path) for path in paths)
 
 
 def judge(plan: Plan, base: Sources, edit: Sources, history: History, report: Report = lambda _: None) -> None:
@@ -49,10 +43,6 @@ def judge(plan: Plan, base: Sources, edit: Sources, history: History, report: Re
     plan.changes += _against_the_contract(base, edit)
     plan.effects += _touched(edit, {change.subject.partition(".")[0] for change in written})
     plan.effects += _linked(rules)
-
-
-def _text(sources: Sources, path: str) -> str:
-    return sources.text(path) if path in sources.paths else ""
 
 
 def _rules(sources: Sources) -> Rules:

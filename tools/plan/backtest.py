@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import promql_parser as promql
+
 from tools.consumers import RULES
 from tools.plan.history import History
 from tools.plan.running import CannotRunError
@@ -26,8 +28,6 @@ ALERTMANAGER = "alertmanager/alertmanager.yml"
 TEMPLATES = "alertmanager/templates/*.tmpl"
 FILES = (*RULES, PROMETHEUS, ALERTMANAGER, TEMPLATES)
 AGAIN = 3600  # seconds; what fires again sooner flaps
-
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,7 @@ def _global(sources: Sources) -> dict[str, Any]:
 
 
 def _interval(sources: Sources) -> int:
-    text = str(_global(sources).get("evaluation_interval", "1m"))
-    return int(text[:-1]) * _UNITS[text[-1]]
+    return int(promql.parse_duration(_global(sources).get("evaluation_interval", "1m")).total_seconds())
 
 
 def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:

@@ -5,16 +5,15 @@ import hashlib
 import json
 import math
 import random
-import subprocess
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.blocks import create
 from tools.contract import JOB, Contract
 from tools.contract import load as load_contract
-from tools.programs import ProgramError, Report, cache_folder, ensure, locked
+from tools.programs import Report, cache_folder, made_once
 from tools.sources import Sources
 
 PATH = "prometheus/history/day.yaml"
@@ -264,30 +263,16 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> Path:
     day = Day(sources)
     made_of = [day.script, sources.yaml("otel-collector/metrics.yaml").data, Path(__file__).read_text("utf-8")]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    target = cache_folder() / "history" / digest
-    if not target.exists():
-        with locked(cache_folder() / "locks" / f"history-{digest}", report):
-            if not target.exists():
-                _make(day, target, report)
-    return target
+    return made_once(cache_folder() / "history" / digest, lambda made: _make(day, made, report), report)
 
 
-def _make(day: Day, target: Path, report: Report) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
-        text = Path(folder) / "day.txt"
-        total = (day.end - day.first) // STEP
-        with text.open("w", encoding="utf-8") as file:
-            for number, part in enumerate(day.text()):
-                file.write(part)
-                if number % 240 == 0:
-                    report(f"playing the day (once): {number / total:.0%}")
-        report("playing the day (once): blocks")
-        command = [str(ensure("promtool", report)), "tsdb", "create-blocks-from", "--max-block-duration=7d"]
-        made = Path(folder) / "made"
-        run = subprocess.run(
-            [*command, "openmetrics", str(text), str(made)], capture_output=True, text=True, check=False
-        )
-        if run.returncode:
-            raise ProgramError(f"promtool made no blocks of {PATH}: {run.stderr.strip()}")
-        made.rename(target)
+def _make(day: Day, made: Path, report: Report) -> None:
+    text = made.with_name("day.txt")
+    total = (day.end - day.first) // STEP
+    with text.open("w", encoding="utf-8") as file:
+        for number, part in enumerate(day.text()):
+            file.write(part)
+            if number % 240 == 0:
+                report(f"playing the day (once): {number / total:.0%}")
+    report("playing the day (once): blocks")
+    create(text, made, PATH)

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import promql_parser as promql
+
 from tools.sources import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -35,7 +37,6 @@ _STEPS = (
     (2700, 1800),
 )
 _LONGEST_STEP = 3600
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class PreviewError(Exception):
@@ -85,14 +86,8 @@ class Panel:
         return dict(self.data.get("options") or {})
 
     def field(self, name: str) -> Json:
-        """How the series of this name is shown: defaults with overrides over them, those of `custom` as `custom.…`."""
-        config = self.data.get("fieldConfig", {"defaults": {}, "overrides": []})
-        defaults = config["defaults"]
-        found: Json = defaults | {f"custom.{key}": value for key, value in defaults.get("custom", {}).items()}
-        for override in config["overrides"]:
-            if _takes(override["matcher"], name):
-                found |= {one["id"]: one["value"] for one in override["properties"]}
-        return found
+        """How the series of this name is shown."""
+        return field(self.data.get("fieldConfig", {"defaults": {}, "overrides": []}), name)
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,7 @@ def duration(text: str) -> int:
     """Seconds of `90s`, `30m`, `6h`, `1d`. Raises PreviewError."""
     if not re.fullmatch(r"[1-9]\d*[smhd]", text):
         raise PreviewError(f"{text} is no duration: 30m, 6h or 1d is one")
-    return int(text[:-1]) * _UNITS[text[-1]]
+    return int(promql.parse_duration(text).total_seconds())
 
 
 def step(seconds: int, points: int) -> int:
@@ -191,6 +186,16 @@ def name(target: Json, labels: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: labels.get(match[1], ""), form)
 
 
+def field(config: Json, name: str) -> Json:
+    """How a `fieldConfig` shows the series of this name: defaults with overrides over them, `custom` as `custom.…`."""
+    defaults = config["defaults"]
+    found: Json = defaults | {f"custom.{key}": value for key, value in defaults.get("custom", {}).items()}
+    for override in config["overrides"]:
+        if takes(override["matcher"], name):
+            found |= {one["id"]: one["value"] for one in override["properties"]}
+    return found
+
+
 def threshold_steps(field: Json) -> Iterator[tuple[float, str]]:
     """Value and colour from which on it holds; the first is minus infinity."""
     for one in field.get("thresholds", {}).get("steps", []):
@@ -210,7 +215,8 @@ def _chosen(variable: Json) -> str:
     return values[0] if len(values) == 1 else "(" + "|".join(map(re.escape, values)) + ")"
 
 
-def _takes(matcher: Json, name: str) -> bool:
+def takes(matcher: Json, name: str) -> bool:
+    """Whether an override is about the series of this name. Raises PreviewError."""
     wanted: str = matcher["options"]
     if matcher["id"] == "byName":
         return wanted == name

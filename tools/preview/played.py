@@ -4,24 +4,21 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 
-from tools import components
-from tools.components import HOST, Component, Ports
+from tools.blocks import create, served
 from tools.consumers import RULES
 from tools.plan import backtest
 from tools.plan.history import History, shipped
 from tools.preview.answers import Prometheus
 from tools.preview.dashboard import SCRAPE, PreviewError, duration
-from tools.programs import Report, cache_folder, ensure, locked
+from tools.programs import Report, cache_folder, made_once
 from tools.sources import Sources
 
 
@@ -42,52 +39,21 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
     day = shipped(sources, report)
     made_of = [day.where, *(sources.text(path) for path in sources.matching(*RULES)), Path(__file__).read_text("utf-8")]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
-    target = cache_folder() / "history" / f"{digest}-recorded"
-    if not target.exists():
-        with locked(cache_folder() / "locks" / f"recorded-{digest}", report):
-            if not target.exists():
-                with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
-                    made = Path(folder) / "blocks"
-                    shutil.copytree(day.where["blocks"], made)
-                    _record(sources, day, made, report)
-                    made.rename(target)
-    return day, target
+
+    def make(made: Path) -> None:
+        shutil.copytree(day.where["blocks"], made)
+        _record(sources, day, made, report)
+
+    return day, made_once(cache_folder() / "history" / f"{digest}-recorded", make, report)
 
 
 @contextmanager
 def serving(blocks: Path) -> Iterator[Prometheus]:
-    """A Prometheus over a copy of these blocks, which nothing is scraped into. Raises PreviewError, ProgramError."""
+    """A Prometheus over a copy of these blocks. Raises ComponentError, ProgramError."""
     with tempfile.TemporaryDirectory(prefix="preview-") as name:
-        folder = Path(name)
-        shutil.copytree(blocks, folder / "data")
-        config = folder / "prometheus.yml"
-        config.write_text("{}", "utf-8")
-        url = f"http://{HOST}:{Ports.free().prometheus}"
-        options = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}")
-        kept = "--storage.tsdb.retention.time=100y"  # the day lies in the past
-        program = Component(
-            "prometheus",
-            (str(ensure("prometheus")), *options, kept, f"--web.listen-address={url.removeprefix('http://')}"),
-            ready=lambda: _is_ready(url),
-        )
-        try:
-            process = components.start(program, folder)
-        except components.ComponentError as error:
-            raise PreviewError(str(error)) from error
-        try:
-            components.wait_ready(program, process, folder)
-            with Prometheus(url) as asked:
-                yield asked
-        finally:
-            components.stop(process, program.stop_signal, program.stop_seconds)
-            process.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", timeout=1, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+        data = shutil.copytree(blocks, Path(name) / "data")
+        with served(data, Path(name)) as url, Prometheus(url) as asked:
+            yield asked
 
 
 def _record(sources: Sources, day: History, folder: Path, report: Report) -> None:
@@ -139,9 +105,6 @@ def _braces(labels: dict[str, str]) -> str:
 
 
 def _add(lines: Sequence[str], folder: Path) -> None:
-    text = folder.parent / "recorded.txt"
+    text = folder.with_name("recorded.txt")
     text.write_text("".join([*lines, "# EOF\n"]), "utf-8")
-    command = [str(ensure("promtool")), "tsdb", "create-blocks-from", "--max-block-duration=7d", "--quiet"]
-    run = subprocess.run([*command, "openmetrics", str(text), str(folder)], capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise PreviewError(f"promtool made no blocks of what the rules record: {run.stderr.strip()}")
+    create(text, folder, "what the rules record")
