@@ -1,7 +1,7 @@
 """What `make up`, `make down` and `make status` show."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -92,9 +92,12 @@ def _use(pid: int) -> tuple[float, int]:
     return cpu, memory
 
 
-def print_addresses(console: Console, url: Callable[[str], str], store: str) -> None:
-    """Where to look, and what to try."""
+def print_addresses(console: Console, url: Callable[[str], str], names: Collection[str]) -> None:
+    """Where to look, of the components that there are, and what to try."""
+    [store] = {"jaeger", "tempo"}.intersection(names)
+    dashboards = [("dashboards, in Grafana", url("grafana"))] if "grafana" in names else []
     for what, where in (
+        *dashboards,
         ("health", f"{url('service')}/health"),
         ("key figures", f"{url('service')}/metrics/summary"),
         ("derived series, from the Collector", url("otel-collector")),

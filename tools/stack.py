@@ -371,7 +371,7 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
             restore.undo_left(stack, console.print)
         if all(map(stack.pid, stack.names)):
             console.print("Everything is running already.")
-            print_addresses(console, stack.url, stack.store)
+            print_addresses(console, stack.url, stack.names)
             return 0
         choices = {"ports": asdict(stack.ports), "store": stack.store}
         (stack.folder / CHOICES_FILE).write_text(json.dumps(choices), "utf-8")
@@ -381,7 +381,7 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
         console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
     _send_first_messages(stack, console)
     console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
-    print_addresses(console, stack.url, stack.store)
+    print_addresses(console, stack.url, stack.names)
     return 0
 
 

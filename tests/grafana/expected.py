@@ -87,12 +87,12 @@ BUDGET = {
 }
 QUEUE = {"otlp_grpc": level(0.3, "percentunit"), "second": level(0.05, "percentunit")}
 SCRAPED = ("otel-collector", "otel-collector-derived")
-SPANS = "suffix: spans/s"
+SPANS = "suffix:spans/s"
 
 BACKEND: dict[int, dict[str, Shown]] = {
     10: {"": Shown(quantile(0.95, *TALKS), "s", "job", still=None)},
     11: {"": rate(10.9375 * M5, "reqps", "job", quiet=3)},
-    12: {"": rate(0.75 * M5, "suffix: errors/s", "job", quiet=0)},
+    12: {"": rate(0.75 * M5, "suffix:errors/s", "job", quiet=0)},
     13: {"": level(0.875, "percentunit", "job __name__")},
     14: {"": share(6 / 10, "job")},
     15: {"": level(-0.25, "percentunit", "job")},
@@ -105,10 +105,10 @@ BACKEND: dict[int, dict[str, Shown]] = {
         "as alerted": level(0.875, "percentunit", "job __name__"),
     },
     3: {
-        "cache: timeout": rate(0.5 * M1, "suffix: errors/s"),
-        "database: connection": rate(0.25 * M1, "suffix: errors/s"),
-        "all": rate(0.75 * M1, "suffix: errors/s", "job", quiet=0),
-        "as alerted": rate(0.75 * M5, "suffix: errors/s", "job", quiet=0),
+        "cache: timeout": rate(0.5 * M1, "suffix:errors/s"),
+        "database: connection": rate(0.25 * M1, "suffix:errors/s"),
+        "all": rate(0.75 * M1, "suffix:errors/s", "job", quiet=0),
+        "as alerted": rate(0.75 * M5, "suffix:errors/s", "job", quiet=0),
     },
     4: {
         "faq": rate(3, "reqps", quiet=3),
@@ -125,9 +125,9 @@ BACKEND: dict[int, dict[str, Shown]] = {
     },
     6: {
         "waiting": level(42, "short", "job", quiet=4),
-        "success writes": rate(2, "suffix: writes/s"),
-        "error writes": rate(0.5, "suffix: writes/s"),
-        "dead writes": rate(0.25, "suffix: writes/s"),
+        "success writes": rate(2, "suffix:writes/s"),
+        "error writes": rate(0.5, "suffix:writes/s"),
+        "dead writes": rate(0.25, "suffix:writes/s"),
     },
     7: {
         **{f"P95 {operation}": took(quantile(0.95, counts)) for operation, counts in DATABASE.items()},
@@ -138,12 +138,12 @@ BACKEND: dict[int, dict[str, Shown]] = {
         "P95": took(quantile(0.95, IDEMPOTENCY)),
         "P99": took(quantile(0.99, IDEMPOTENCY)),
         "P95 as alerted": took(quantile(0.95, IDEMPOTENCY), "job"),
-        "duplicates": rate(0.75, "suffix: duplicates/s", "job", quiet=0),
+        "duplicates": rate(0.75, "suffix:/s", "job", quiet=0),
     },
     20: BUDGET,
     21: BUDGET,
     22: {
-        f"{slo}, {window}": level(burnt * times / budget, "suffix: ×", "job")
+        f"{slo}, {window}": level(burnt * times / budget, "suffix:×", "job")
         for slo, burnt, budget in (("webhook-latency", 0.1, 0.05), ("webhook-success", 0.02, 0.005))
         for times, window in enumerate(("1 h", "6 h", "1 d", "3 d"), 1)
     },

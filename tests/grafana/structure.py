@@ -16,9 +16,11 @@ from tests.grafana.promised import (
     ABOUT,
     ALERTS,
     ANY_COLOUR,
+    BELOW,
     BELOW_THE_FIRST,
     COLOUR,
     COLUMNS,
+    LEGENDS,
     LINES,
     LISTED,
     NORMAL,
@@ -319,11 +321,11 @@ def units_are_grafanas(it: Dashboard) -> Iterator[str]:
         config = panel.get("fieldConfig", {"defaults": {}, "overrides": []})
         found = [config["defaults"]["unit"]] if "unit" in config["defaults"] else []
         found += [one["value"] for over in config["overrides"] for one in over["properties"] if one["id"] == "unit"]
-        yield from (f"{panel['id']}: {one}" for one in found if one not in UNITS and not one.startswith("suffix: "))
+        yield from (f"{panel['id']}: {one}" for one in found if one not in UNITS and not one.startswith("suffix:"))
 
 
 def axes_fit(it: Dashboard) -> Iterator[str]:
-    """The first line is seen when nothing happens; zero is the bottom, but not of a logarithm."""
+    """Its lines are seen when nothing happens; zero is the bottom, but not of a logarithm."""
     for panel in it.shown:
         if panel["type"] != "timeseries":
             continue
@@ -338,24 +340,34 @@ def axes_fit(it: Dashboard) -> Iterator[str]:
                 "noValue" in shown or "min" in shown or shown["custom.scaleDistribution"].get("log") != 10
             ):
                 yield f"{where}: a logarithm has no zero, and its base is 10"
-            if logarithm != (panel["id"] in (1, 5, 7, 8, 31, 32) and it.uid == "healthcare-backend" and not right):
+            if logarithm != (panel["id"] in (1, 5, 7, 31, 32) and it.uid == "healthcare-backend" and not right):
                 yield f"{where}: another kind of axis"
             if not logarithm and shown.get("min") != (None if panel["id"] == 21 else 0):
                 yield f"{where}: the axis does not begin at 0"
-            yield from _soft(where, shown, lines, small=(it.uid, panel["id"]) in SMALL)
+            if name == "" and panel["description"].count("logarithmic axis") != logarithm:
+                yield f"{where}: the description tells of another kind of axis"
+            if not logarithm and shown.get("max") != (1 if shown["unit"] == "percentunit" else None):
+                yield f"{where}: a share ends at 1, and nothing else does"
+            yield from _top(where, shown, lines, (it.uid, panel["id"])) if not logarithm else _top_of_log(where, shown)
 
 
-def _soft(where: str, shown: Json, lines: tuple[Line, ...], *, small: bool) -> Iterator[str]:
+def _top(where: str, shown: Json, lines: tuple[Line, ...], panel: tuple[str, int]) -> Iterator[str]:
+    """Values may go beyond a soft end."""
     soft: float | None = shown.get("custom.axisSoftMax")
-    bound = shown.get("max")
-    if (bound == 1) != (shown["unit"] == "percentunit"):
-        yield f"{where}: only a share ends at 1"
-    if bound is None and bool(lines) != (soft is not None):
+    if panel in SMALL:
+        if soft is None or not 0 < soft <= SMALL[panel]:
+            yield f"{where}: the axis does not begin small"
+    elif shown.get("max") is None and bool(lines) != (soft is not None):
         yield f"{where}: the axis ends below its line, or where another's would"
-    if soft is not None and lines and not small and not any(1.05 <= soft / line.value <= 1.25 for line in lines):
+    elif soft is not None and not any(1.05 <= soft / line.value <= 1.25 for line in lines):
         yield f"{where}: the axis ends far from its line"
-    if soft is not None and small and not 0 < soft <= lines[0].value / 10:
-        yield f"{where}: the axis does not begin small"
+
+
+def _top_of_log(where: str, shown: Json) -> Iterator[str]:
+    """Grafana heeds no soft end of a logarithm; a hard one at the last bucket hides nothing, as quantiles end there."""
+    lines = shown["custom.thresholdsStyle"]["mode"] != "off"
+    if "custom.axisSoftMax" in shown or shown.get("max") != (SHIPPED.buckets[-1] if lines else None):
+        yield f"{where}: the axis does not end at the last bucket"
 
 
 def overrides_are_of_series(it: Dashboard) -> Iterator[str]:
@@ -440,20 +452,17 @@ def _of_closed_sets(panel: Json) -> set[str]:
 
 
 def legends_can_be_read(it: Dashboard) -> Iterator[str]:
-    """Every graph has one: a line below it, or a table at its right; more than five series need the table."""
+    """Every graph has one: in lines below it; at its right where names are long, and nobody knows how many come."""
     for panel in it.shown:
         if panel["type"] == "timeseries":
-            legend, many = panel["options"]["legend"], len(PANELS[it.uid][panel["id"]]) > 5
+            legend = panel["options"]["legend"]
             if not legend["showLegend"] or not all(target["legendFormat"] for target in panel["targets"]):
                 yield f"{panel['id']} has no legend"
-            if (legend["displayMode"], legend["placement"]) not in (("table", "right"), *([] if many else [_BELOW])):
-                yield f"{panel['id']}: {len(PANELS[it.uid][panel['id']])} series in one line, or in the graph's place"
+            if {"showLegend": True, **LEGENDS.get((it.uid, panel["id"]), BELOW)} != legend:
+                yield f"{panel['id']}: its legend is elsewhere, or takes the graph's room"
             defaults = panel["fieldConfig"]["defaults"]
             if not NORMAL.items() <= defaults["custom"].items() or defaults["color"] != {"mode": "palette-classic"}:
                 yield f"{panel['id']} joins what gaps divide, or draws no lines"
-
-
-_BELOW = ("list", "bottom")
 
 
 def links_resolve(it: Dashboard) -> Iterator[str]:

@@ -69,7 +69,8 @@ def test_all_of_a_variable_is_everything_and_several_are_alternatives() -> None:
         (0.68, "percentunit", 1, "68.0%"),
         (-0.25, "percentunit", None, "-25%"),
         (1.05, "reqps", None, "1.05 req/s"),
-        (0.05618, "suffix: errors/s", 3, "0.056 errors/s"),
+        (0.05618, "suffix:errors/s", 3, "0.056 errors/s"),
+        (1200, "suffix:spans/s", None, "1200 spans/s"),
         (268435456, "bytes", None, "256 MiB"),
         (1234, "short", None, "1.23 K"),
         (41, None, None, "41"),
@@ -135,6 +136,16 @@ def test_overrides_change_only_the_series_that_they_name() -> None:
 def test_a_logarithmic_axis_takes_a_series_of_nothing_but_zeros() -> None:
     shown = panel(defaults={"custom": {"scaleDistribution": {"type": "log", "log": 10}}})
     assert draw(shown, Content(WINDOW, [drawn(0.0, shown)]), dt.UTC).size == size(12, 9)
+
+
+@pytest.mark.parametrize(("end", "seen"), [({"max": 30}, True), ({"custom.axisSoftMax": 30}, False)])
+def test_a_logarithmic_axis_ends_at_its_hard_end_and_heeds_no_soft_one(end: Json, seen: bool) -> None:
+    custom = {"scaleDistribution": {"type": "log", "log": 10}, "thresholdsStyle": {"mode": "dashed"}}
+    steps = [{"color": "green", "value": None}, {"color": "orange", "value": 5}]
+    soft = {key.removeprefix("custom."): value for key, value in end.items() if key.startswith("custom.")}
+    hard = {key: value for key, value in end.items() if not key.startswith("custom.")}
+    shown = panel(defaults={"thresholds": {"steps": steps}, "custom": custom | soft, **hard})
+    assert pixels(draw(shown, Content(WINDOW, [drawn(0.01, shown)]), dt.UTC), ORANGE).any() == seen
 
 
 def test_a_threshold_is_a_dashed_line_in_its_colour_at_its_value_and_only_where_it_is_asked_for() -> None:

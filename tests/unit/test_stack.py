@@ -1,5 +1,6 @@
 """What `make up` and its relatives promise, shown on cheap processes."""
 
+import io
 import json
 import os
 import re
@@ -14,9 +15,11 @@ import httpx
 import psutil
 import pytest
 import yaml
+from rich.console import Console
 
 from tools import components, programs, stack
 from tools.components import Component, ComponentError, Ports
+from tools.display import print_addresses
 from tools.stack import STOP_ORDER, Stack
 from tools.waiting import until
 
@@ -315,3 +318,11 @@ def test_every_make_target_is_listed_with_what_it_does() -> None:
     shown = subprocess.check_output(("make", "--no-print-directory"), cwd=programs.ROOT, text=True)
     listed = [line.split()[1] for line in shown.splitlines()]
     assert listed == targets
+
+
+@pytest.mark.parametrize("names", [("jaeger",), ("tempo", "grafana")])
+def test_up_tells_where_to_look_grafana_first_where_there_is_one(names: tuple[str, ...]) -> None:
+    console = Console(record=True, file=io.StringIO())
+    print_addresses(console, lambda name: f"http://{name}", names)
+    told = re.findall(r"http://([\w-]+)", console.export_text())
+    assert told == [*names[1:], "service", "service", "otel-collector", "prometheus", names[0]]

@@ -183,12 +183,13 @@ def _scale(series: Sequence[Drawn]) -> Scale:
     if logarithmic:
         seen = seen[seen > 0]
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.1, 1.0)
-    low = min([low, *_given(fields, "custom.axisSoftMin")])
-    high = max([high, *_given(fields, "custom.axisSoftMax")])
-    if logarithmic:
+    if logarithmic:  # heeds no soft ends, and rounds a hard one up
+        high = max(_given(fields, "max"), default=high)
         low, high = 10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high))
         ticks = [float(tick) for tick in LogLocator(10).tick_values(low, high) if low <= tick <= high]
         return Scale(low, max(high, low * 10), True, series[0].unit, ticks)
+    low = min([low, *_given(fields, "custom.axisSoftMin")])
+    high = max([high, *_given(fields, "custom.axisSoftMax")])
     if low == high:  # a flat line, which belongs into the middle
         low, high = low - 0.5, high + 0.5
     low = min(_given(fields, "min"), default=low)

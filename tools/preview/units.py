@@ -28,9 +28,9 @@ def formatted(value: float, unit: str | None, decimals: int | None = None) -> st
         return _scaled(value, _SECONDS, decimals, zero="s")
     if unit == "bytes":
         return _scaled(value, _BYTES, decimals)
-    number = _scaled(value, _SHORT, decimals)
     if unit is not None and unit.startswith(_SUFFIX):
-        return f"{number} {unit.removeprefix(_SUFFIX).strip()}"
+        return f"{_digits(value, decimals)} {unit.removeprefix(_SUFFIX)}"
+    number = _scaled(value, _SHORT, decimals)
     return f"{number} {_A_SECOND[unit]}" if unit in _A_SECOND else number
 
 
