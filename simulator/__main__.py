@@ -119,7 +119,10 @@ def _serve(options: argparse.Namespace) -> int:
     from simulator.server import create_app
 
     app = create_app(setting("EVOLUTION_API_KEY"))
-    config = uvicorn.Config(app, options.host, options.port, log_level="warning", access_log=False)
+    # As the service, it leaves idle connections for its clients to close.
+    config = uvicorn.Config(
+        app, options.host, options.port, log_level="warning", access_log=False, timeout_keep_alive=75
+    )
     traffic = None
     if options.traffic:
         deliveries = stream(secrets.randbelow(1_000_000))

@@ -509,10 +509,14 @@ def worker(folder: Path, environment: Mapping[str, str]) -> Component:
 def service(ports: Ports, environment: Mapping[str, str]) -> Component:
     """The webhook."""
     # Fresh context variables for each request: else a pipelined one is part of the trace before it, and not counted.
-    options = ("--no-access-log", "--no-server-header", "--reset-contextvars", "--timeout-graceful-shutdown", "5")
+    # Idle connections are kept longer than clients and proxies keep them (5 to 60 s): the side that sends must close
+    # them, or a request that is on its way when the other one does is lost.
+    command = ("uvicorn", "app.main:create_app", "--factory", "--host", HOST, "--port", str(ports.service))
+    options = ("--no-access-log", "--no-server-header", "--reset-contextvars")
+    waits = ("--timeout-graceful-shutdown", "5", "--timeout-keep-alive", "75")
     return Component(
         "service",
-        _python("uvicorn", "app.main:create_app", "--factory", "--host", HOST, "--port", str(ports.service), *options),
+        _python(*command, *options, *waits),
         ready=lambda: answers(_url(ports.service, "/health"), accept_any=True),  # it serves while others are away
         environment=environment,
     )

@@ -1,7 +1,10 @@
 """One message: what is answered, stored, sent, remembered, and told to telemetry."""
 
+import select
+import socket
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -129,6 +132,15 @@ def test_a_body_over_the_limit_is_413_also_when_it_does_not_say_its_length(backe
     )
     assert (declared.status_code, chunked.status_code) == (413, 413)
     assert declared.json() == {"error": "the body is larger than 8000000 bytes"}
+
+
+def test_an_idle_connection_is_left_for_the_client_to_close(backend: Backend) -> None:
+    """Else the service closes it while the next request is on its way; many clients keep one for 5 s."""
+    address = urlsplit(backend.url())
+    with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        until(lambda: b"}" in connection.recv(65536), "it is answered")
+        assert select.select([connection], [], [], 6)[0] == []
 
 
 def test_a_body_of_megabytes_within_the_limit_is_answered(backend: Backend) -> None:

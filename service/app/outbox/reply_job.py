@@ -11,6 +11,8 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+IDLE_SECONDS = 2.0
+"""How long a connection to Evolution or the model is used again; Node's servers close idle ones after 5 s."""
 _SEND_SECONDS = 10.0
 _MODEL_SECONDS = 30.0
 _INSTRUCTION = (
@@ -19,21 +21,26 @@ _INSTRUCTION = (
 )
 
 
+def client() -> httpx.AsyncClient:
+    """To send with: it never sends on a connection that the other side is about to close, which would cost a try."""
+    return httpx.AsyncClient(trust_env=False, limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS))
+
+
 class ReplyJob:
     """Does reply jobs.
 
     Args:
         settings: addresses and keys.
-        client: to send with; the caller closes it.
+        sender: from `client`; the caller closes it.
     """
 
     kind = "reply"
     span_name = "reply.send"
     component = "reply"
 
-    def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
+    def __init__(self, settings: Settings, sender: httpx.AsyncClient) -> None:
         self._settings = settings
-        self._client = client
+        self._client = sender
 
     async def run(self, job: Job) -> None:
         """Send the answer.

@@ -10,7 +10,6 @@ import logging
 import signal
 from typing import Protocol
 
-import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
@@ -19,7 +18,7 @@ from app.observability.logs import configure_logs
 from app.observability.tracing import init_tracing, mark_error, trace_span
 from app.outbox.memory_job import MemoryJob
 from app.outbox.queue import Job, fail, finish, next_job
-from app.outbox.reply_job import ReplyJob
+from app.outbox.reply_job import ReplyJob, client
 from app.settings import Settings
 from app.storage.database import Connection, Pool, open_pool, prepare_schema
 
@@ -100,10 +99,10 @@ async def run() -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, worker.stop)
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with client() as sender:
             await prepare_schema(pool, demo_catalog=settings.demo_catalog)
             memory = MemoryJob(settings, pool)
-            kinds: list[JobKind] = [ReplyJob(settings, client), memory]
+            kinds: list[JobKind] = [ReplyJob(settings, sender), memory]
             gc.collect()
             gc.freeze()  # mem0's imports would be walked at each full collection
             log.info("the worker is ready")
