@@ -10,10 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.collector.bench import Bench, own
-from tools.collector import Collector
+from tools.collector import CONFIG, Collector
 from tools.expected import Seen, expected
 from tools.otlp import Spec, send, send_http, traces
 from tools.otlp_sink import Sink
@@ -247,3 +248,9 @@ def assert_each_arrives_once(store: Sink, sent: list[Spec]) -> None:
 
     until(lambda: arrived().keys() >= wanted.keys(), "every span is stored")
     assert arrived() == wanted
+
+
+def test_no_trace_is_given_up_because_of_the_time_that_the_store_is_away() -> None:
+    """Read, not waited for: without this the exporter gives up after five minutes."""
+    retries = yaml.safe_load(CONFIG.read_text("utf-8"))["exporters"]["otlp_grpc"]["retry_on_failure"]
+    assert retries["max_elapsed_time"] == "0s"
