@@ -321,7 +321,7 @@ def units_are_grafanas(it: Dashboard) -> Iterator[str]:
         config = panel.get("fieldConfig", {"defaults": {}, "overrides": []})
         found = [config["defaults"]["unit"]] if "unit" in config["defaults"] else []
         found += [one["value"] for over in config["overrides"] for one in over["properties"] if one["id"] == "unit"]
-        yield from (f"{panel['id']}: {one}" for one in found if one not in UNITS and not one.startswith("suffix:"))
+        yield from (f"{panel['id']}: {one}" for one in found if one not in UNITS and not re.match(r"suffix:\S", one))
 
 
 def axes_fit(it: Dashboard) -> Iterator[str]:
