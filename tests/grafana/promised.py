@@ -177,8 +177,8 @@ LINES: dict[str, dict[tuple[int, str], tuple[Line, ...]]] = {
 }
 BELOW_THE_FIRST = {10: "green", 11: "blue", 12: "green", 13: "red", 14: "red", 15: "red", 20: "red", 42: "red"}
 """The colour of a stat below its first line."""
-SMALL = {("otel-collector", 2): 1, ("otel-collector", 7): 1, ("otel-collector", 8): 5000, ("otel-collector", 9): 1}
-"""Where an axis may end at first: normal is 0, whose axis Grafana ends at 100, or far below the line."""
+SMALL = {("otel-collector", number) for number in (2, 7, 8, 9)}
+"""Whose axes begin small: normal is far below the line, or 0, whose axis Grafana ends at 100."""
 BELOW = {"displayMode": "list", "placement": "bottom", "calcs": []}
 LEGENDS = {
     ("healthcare-backend", 3): {"displayMode": "table", "placement": "right", "calcs": ["max"]},

@@ -336,26 +336,25 @@ def axes_fit(it: Dashboard) -> Iterator[str]:
             lines = LINES[it.uid].get((panel["id"], name), ()) if right else lines
             logarithm = {"linear": False, "log": True}[shown["custom.scaleDistribution"]["type"]]
             where = f"{panel['id']} {name}".strip()
-            if logarithm and (
-                "noValue" in shown or "min" in shown or shown["custom.scaleDistribution"].get("log") != 10
-            ):
-                yield f"{where}: a logarithm has no zero, and its base is 10"
             if logarithm != (panel["id"] in (1, 5, 7, 31, 32) and it.uid == "healthcare-backend" and not right):
                 yield f"{where}: another kind of axis"
-            if not logarithm and shown.get("min") != (None if panel["id"] == 21 else 0):
-                yield f"{where}: the axis does not begin at 0"
             if name == "" and panel["description"].count("logarithmic axis") != logarithm:
                 yield f"{where}: the description tells of another kind of axis"
-            if not logarithm and shown.get("max") != (1 if shown["unit"] == "percentunit" else None):
-                yield f"{where}: a share ends at 1, and nothing else does"
-            yield from _top(where, shown, lines, (it.uid, panel["id"])) if not logarithm else _top_of_log(where, shown)
+            if logarithm:
+                yield from _logarithmic(where, shown)
+            else:
+                yield from _linear(where, shown, lines, (it.uid, panel["id"]))
 
 
-def _top(where: str, shown: Json, lines: tuple[Line, ...], panel: tuple[str, int]) -> Iterator[str]:
+def _linear(where: str, shown: Json, lines: tuple[Line, ...], panel: tuple[str, int]) -> Iterator[str]:
     """Values may go beyond a soft end."""
+    if shown.get("min") != (None if panel == ("healthcare-backend", 21) else 0):
+        yield f"{where}: the axis does not begin at 0"
+    if shown.get("max") != (1 if shown["unit"] == "percentunit" else None):
+        yield f"{where}: a share ends at 1, and nothing else does"
     soft: float | None = shown.get("custom.axisSoftMax")
     if panel in SMALL:
-        if soft is None or not 0 < soft <= SMALL[panel]:
+        if soft is None or not 0 < soft <= (lines[0].value / 10 if lines else 1):
             yield f"{where}: the axis does not begin small"
     elif shown.get("max") is None and bool(lines) != (soft is not None):
         yield f"{where}: the axis ends below its line, or where another's would"
@@ -363,8 +362,10 @@ def _top(where: str, shown: Json, lines: tuple[Line, ...], panel: tuple[str, int
         yield f"{where}: the axis ends far from its line"
 
 
-def _top_of_log(where: str, shown: Json) -> Iterator[str]:
+def _logarithmic(where: str, shown: Json) -> Iterator[str]:
     """Grafana heeds no soft end of a logarithm; a hard one at the last bucket hides nothing, as quantiles end there."""
+    if "noValue" in shown or "min" in shown or shown["custom.scaleDistribution"].get("log") != 10:
+        yield f"{where}: a logarithm has no zero, and its base is 10"
     lines = shown["custom.thresholdsStyle"]["mode"] != "off"
     if "custom.axisSoftMax" in shown or shown.get("max") != (SHIPPED.buckets[-1] if lines else None):
         yield f"{where}: the axis does not end at the last bucket"
