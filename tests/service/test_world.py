@@ -155,7 +155,8 @@ def test_one_patient_stays_one_when_first_only_the_hidden_id_is_seen(backend: Ba
     lid = hidden(number)
     answered(backend, content(number, {"conversation": "Sou alérgica"}, remoteJid=lid), lid)
     assert backend.stored(lid) == ONE
-    answered(backend, content(number, {"conversation": PRICE}, remoteJid=lid, remoteJidAlt=f"{number}@s.whatsapp.net"), number)
+    both = {"remoteJid": lid, "remoteJidAlt": f"{number}@s.whatsapp.net"}
+    answered(backend, content(number, {"conversation": PRICE}, **both), number)
     answered(backend, content(number, {"conversation": "Obrigada"}, remoteJid=lid), number)
     assert backend.stored(lid) == NOTHING | {"replies": 1}
     assert backend.stored(number) == {"messages": 3, "reply jobs": 3, "memories": 3, "replies": 2}

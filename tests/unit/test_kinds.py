@@ -38,7 +38,7 @@ def test_each_wrapper_of_the_protocol_is_opened() -> None:
 
 
 def test_the_protocol_has_kinds_of_each_class() -> None:
-    """The counts that docs/messages.md tells."""
+    """The counts that service/README.md tells."""
     with_words = {kind for kind, path in paths() if path or kind in TABLE["words"]}
     found = {
         "words": len(with_words & PROTOCOL.keys()),

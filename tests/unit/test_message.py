@@ -12,7 +12,8 @@ from app.conversation.message import Message, NotUnderstoodError, parse
 
 def event(**data: Any) -> bytes:
     key = {"remoteJid": "5500900000001@s.whatsapp.net", "fromMe": False, "id": "3EB0A1"} | data.pop("key", {})
-    body = {"event": data.pop("event", "messages.upsert"), "instance": data.pop("instance", "clinic"), "apikey": "secret"}
+    body = {"event": "messages.upsert", "instance": "clinic", "apikey": "secret"}
+    body |= {name: data.pop(name) for name in ("event", "instance") if name in data}
     return json.dumps(body | {"data": {"key": key, "pushName": "Maria", "messageType": "conversation"} | data}).encode()
 
 
