@@ -285,18 +285,21 @@ def test_the_service_starts_and_answers_while_the_collector_is_away(backend: Bac
 def test_requests_that_are_no_webhooks_are_not_counted_and_refused_ones_are(backend: Backend, counts: Counts) -> None:
     url = backend.url("/webhooks/evolution")
     wrong = {"X-Webhook-Secret": "wrong"}
-    for method, path in (("GET", ""), ("PUT", ""), ("POST", "/"), ("POST", "/a/b")):
-        backend.http.request(method, url + path)
+    for method in ("GET", "PUT"):
+        backend.http.request(method, url)
     backend.http.post(backend.url("/wp-admin.php"))
     codes = [
         backend.http.post(url, content=b"{").status_code,
         backend.http.post(url + "/5511999990000", content=b"{", headers=wrong).status_code,
         backend.post(b"x" * 11_000_000).status_code,
         backend.post(b"{").status_code,
+        backend.http.post(url + "/").status_code,
+        backend.http.post(url + "/a/b").status_code,
+        backend.http.post(backend.url("/webhooks/whatsapp/5511999990000")).status_code,
     ]
-    assert codes == [401, 403, 413, 422]
+    assert codes == [401, 403, 413, 422, 401, 404, 404]
     for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
-        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 4}), metric)  # type: ignore[misc]
+        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 7}), metric)  # type: ignore[misc]
 
 
 def test_several_messages_at_once_from_the_same_thread_of_load_keep_their_traces_apart(backend: Backend) -> None:
