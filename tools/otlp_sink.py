@@ -1,7 +1,7 @@
 """A trace store in the test's own process: records what reaches it over OTLP gRPC, and can refuse, hang or be away."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -20,13 +20,15 @@ class Sink:
     """The store. `mode` says how it answers.
 
     take; refuse (UNAVAILABLE: ask again) or reject (INVALID_ARGUMENT: don't); hang, or swallow (take and hang), until
-    the mode changes.
+    the mode changes. `poison` says which spans make it reject a whole request, `response` is what it answers.
     """
 
     def __init__(self) -> None:
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
         self.asked = 0
+        self.poison: Callable[[Span], bool] = lambda _: False
+        self.response = bytes(ExportTraceServiceResponse().SerializeToString())
         self.port = 0
         self._release = threading.Event()
         self._server: Any = None
@@ -73,9 +75,7 @@ class Sink:
 
     def _all(self) -> Iterator[Span]:
         for request in list(self.requests):
-            for resource in request.resource_spans:
-                for scope in resource.scope_spans:
-                    yield from scope.spans
+            yield from _spans(request)
 
     def _export(self, request: ExportTraceServiceRequest, context: Any) -> bytes:
         self.asked += 1
@@ -84,9 +84,15 @@ class Sink:
         if self.mode in ("hang", "swallow"):
             self._release.wait(timeout=60)
             context.abort(grpc.StatusCode.UNAVAILABLE, "was hanging")
-        if self.mode == "reject":
+        if self.mode == "reject" or any(map(self.poison, _spans(request))):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "rejects")
         if self.mode == "refuse":
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
         self.requests.append(request)
-        return bytes(ExportTraceServiceResponse().SerializeToString())
+        return self.response
+
+
+def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            yield from scope.spans
