@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -26,6 +27,7 @@ class Sink:
     def __init__(self) -> None:
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metric_requests: list[ExportMetricsServiceRequest] = []
         self.asked = 0
         self.poison: Callable[[Span], bool] = lambda _: False
         self.response = bytes(ExportTraceServiceResponse().SerializeToString())
@@ -44,7 +46,14 @@ class Sink:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=32), options=[("grpc.so_reuseport", 0)])
         handler = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString)
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+        metrics = grpc.unary_unary_rpc_method_handler(self._export_metrics, ExportMetricsServiceRequest.FromString)
+        metrics_service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(service, {"Export": handler}),
+                grpc.method_handlers_generic_handler(metrics_service, {"Export": metrics}),
+            )
+        )
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -76,6 +85,14 @@ class Sink:
     def _all(self) -> Iterator[Span]:
         for request in list(self.requests):
             yield from _spans(request)
+
+    def _export_metrics(self, request: ExportMetricsServiceRequest, context: Any) -> bytes:
+        if self.mode == "hang":
+            self._release.wait(timeout=60)
+        if self.mode != "take":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
+        self.metric_requests.append(request)
+        return b""
 
     def _export(self, request: ExportTraceServiceRequest, context: Any) -> bytes:
         self.asked += 1

@@ -73,7 +73,7 @@ class LostSpans:
 
     def add(self, reason: str, spans: int) -> None:
         """Count `spans` lost for one of REASONS."""
-        if not spans:
+        if spans <= 0:  # a counter never goes back
             return
         with self._lock:
             self._counts[reason] += spans
@@ -412,7 +412,7 @@ class CountingBatchProcessor(BatchSpanProcessor):
                 self._spans_lost.add("queue_full", 1)  # the processor would drop its oldest, uncounted
                 return
             self._ended += 1
-            super().on_end(span)
+            self._batch_processor.emit(span)  # the SDK's on_end() would drop one that is not sampled, uncounted
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Wait until what ended is encoded. The SDK's has no time limit and deadlocks within a signal's handler."""
