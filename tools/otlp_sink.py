@@ -1,12 +1,13 @@
 """A trace store in the test's own process: records what reaches it over OTLP gRPC, and can refuse, hang or be away."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -20,13 +21,16 @@ class Sink:
     """The store. `mode` says how it answers.
 
     take; refuse (UNAVAILABLE: ask again) or reject (INVALID_ARGUMENT: don't); hang, or swallow (take and hang), until
-    the mode changes.
+    the mode changes. `poison` says which spans make it reject a whole request, `response` is what it answers.
     """
 
     def __init__(self) -> None:
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metric_requests: list[ExportMetricsServiceRequest] = []
         self.asked = 0
+        self.poison: Callable[[Span], bool] = lambda _: False
+        self.response = bytes(ExportTraceServiceResponse().SerializeToString())
         self.port = 0
         self._release = threading.Event()
         self._server: Any = None
@@ -42,7 +46,14 @@ class Sink:
         self._server = grpc.server(ThreadPoolExecutor(max_workers=32), options=[("grpc.so_reuseport", 0)])
         handler = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString)
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+        metrics = grpc.unary_unary_rpc_method_handler(self._export_metrics, ExportMetricsServiceRequest.FromString)
+        metrics_service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(service, {"Export": handler}),
+                grpc.method_handlers_generic_handler(metrics_service, {"Export": metrics}),
+            )
+        )
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -73,9 +84,15 @@ class Sink:
 
     def _all(self) -> Iterator[Span]:
         for request in list(self.requests):
-            for resource in request.resource_spans:
-                for scope in resource.scope_spans:
-                    yield from scope.spans
+            yield from _spans(request)
+
+    def _export_metrics(self, request: ExportMetricsServiceRequest, context: Any) -> bytes:
+        if self.mode == "hang":
+            self._release.wait(timeout=60)
+        if self.mode != "take":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
+        self.metric_requests.append(request)
+        return b""
 
     def _export(self, request: ExportTraceServiceRequest, context: Any) -> bytes:
         self.asked += 1
@@ -84,9 +101,15 @@ class Sink:
         if self.mode in ("hang", "swallow"):
             self._release.wait(timeout=60)
             context.abort(grpc.StatusCode.UNAVAILABLE, "was hanging")
-        if self.mode == "reject":
+        if self.mode == "reject" or any(map(self.poison, _spans(request))):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "rejects")
         if self.mode == "refuse":
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
         self.requests.append(request)
-        return bytes(ExportTraceServiceResponse().SerializeToString())
+        return self.response
+
+
+def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            yield from scope.spans

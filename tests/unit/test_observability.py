@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import app.observability as observability
@@ -108,11 +112,20 @@ def _metric_names() -> list[str]:
     return [metric["name"] for metric in yaml.safe_load(PATH.read_text())["metrics"]]
 
 
-@pytest.mark.parametrize("duration", [-0.1, float("nan"), float("inf"), float("-inf"), True, "1", None])
+@pytest.mark.parametrize(
+    "duration", [-0.1, float("nan"), float("inf"), float("-inf"), True, "1", None, 1e9, 10**400, Decimal(1), -1]
+)
 def test_an_impossible_duration_is_an_error_and_sends_nothing(sent: Sent, duration: Any) -> None:
     with pytest.raises(ValueError, match="duration_seconds"):
         observability.observe_hydration(duration_seconds=duration)
     assert sent() == []
+
+
+@pytest.mark.parametrize("duration", [0, 1, 0.5, 365 * 24 * 3600, Fraction(1, 2), np.float32(0.5), np.int64(2)])
+def test_any_real_number_up_to_a_year_is_a_duration(sent: Sent, duration: Any) -> None:
+    observability.observe_hydration(duration_seconds=duration)
+    (span,) = sent()
+    assert span.end_time_unix_nano - span.start_time_unix_nano == float(duration) * 1e9
 
 
 def test_a_negative_queue_size_is_an_error() -> None:
@@ -146,6 +159,63 @@ async def test_spans_nest_in_sync_and_async_code(sent: Sent) -> None:
     assert set(spans) == {"outer", "left", "right", "inner", "thread"}
     assert {spans[name].parent_span_id for name in ("left", "right", "inner")} == {spans["outer"].span_id}
     assert spans["thread"].parent_span_id == spans["inner"].span_id
+
+
+def test_one_trace_span_may_be_used_again_after_it_ended(sent: Sent) -> None:
+    step = trace_span("step")
+    for _ in range(2):
+        with step, trace_span("inner"):
+            pass
+    with pytest.raises(KeyError), step:
+        raise KeyError
+    spans = sent()
+    assert [span.name for span in spans] == ["inner", "step", "inner", "step", "step"]
+    assert spans[0].parent_span_id == spans[1].span_id != spans[3].span_id
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_one_trace_span_within_itself_is_an_error_and_leaves_the_outer_one_whole(sent: Sent) -> None:
+    step = trace_span("step")
+    with step as outer:
+        with pytest.raises(RuntimeError, match="is open"), step:
+            pass
+        assert trace.get_current_span() is outer
+        with trace_span("inner"):
+            pass
+    assert not trace.get_current_span().get_span_context().is_valid
+    inner, span = sent()
+    assert inner.parent_span_id == span.span_id
+    assert span.status.code == Status.STATUS_CODE_UNSET
+
+
+async def test_one_trace_span_in_two_tasks_at_once_is_an_error_in_the_second(sent: Sent) -> None:
+    step = trace_span("step")
+
+    async def work() -> str:
+        try:
+            async with step:
+                await asyncio.sleep(0.01)
+                async with trace_span("inner"):
+                    await asyncio.sleep(0.01)
+                return "done"
+        except RuntimeError as error:
+            return str(error).split(":")[0]
+
+    assert sorted(await asyncio.gather(work(), work(), work())) == ["done"] + ["this trace_span is open"] * 2
+    inner, span = sent()
+    assert inner.parent_span_id == span.span_id
+
+
+def test_a_trace_span_that_could_not_start_or_is_not_open_says_so(sent: Sent) -> None:
+    step = trace_span("step", context="no context")  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(AttributeError), step:
+            pass
+    with pytest.raises(RuntimeError, match="not open"):
+        step.__exit__(None, None, None)
+    with pytest.raises(TypeError, match="not callable"):
+        step(print)  # type: ignore[operator]
+    assert sent() == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ and have no switch for it. Building a new span from the allowed parts costs less
 
 from functools import lru_cache
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Status
@@ -14,14 +15,14 @@ from opentelemetry.util.types import Attributes
 from app.observability.contract import AttributeValue, Rule, contract
 
 
-def clean(span: ReadableSpan) -> ReadableSpan:
-    """A copy of the span with ids, times, kind, status code and what the contract allows."""
+def clean(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
+    """A copy of the span with ids, times, kind, status code and what the contract allows, of this resource if given."""
     rules = contract()
     return ReadableSpan(
         name=_name(span.name),
         context=_context(span.get_span_context()),
         parent=_context(span.parent),
-        resource=span.resource,
+        resource=resource or span.resource,
         attributes=_kept(span.attributes, rules.span),
         events=[
             Event(_name(event.name), _kept(event.attributes, rules.event), event.timestamp) for event in span.events

@@ -11,11 +11,17 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import grpc
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -38,11 +44,20 @@ _SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds o
 _PROBE_SECONDS = 2.0
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
 _LOG_EVERY_SECONDS = 60.0
+_TRIES = 3  # of a call that fails in a way nobody knows
+_EXTRA_SENDS = 32  # of the parts of one refused batch: one bad span of 64 is found within 12
+_YEAR_NANOSECONDS = 366 * 24 * 3600 * 10**9
 _REPEATED = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.CANCELLED,
+}
+_NOT_FOR_THE_CONTENT = {  # refused whatever is in it: no part would fare better
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.NOT_FOUND,
 }
 
 
@@ -53,12 +68,12 @@ class LostSpans:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self._logged_at = 0.0
+        self._lock = threading.RLock()  # a signal's handler may flush while this thread counts
+        self._logged_at = float("-inf")
 
     def add(self, reason: str, spans: int) -> None:
         """Count `spans` lost for one of REASONS."""
-        if not spans:
+        if spans <= 0:  # a counter never goes back
             return
         with self._lock:
             self._counts[reason] += spans
@@ -74,6 +89,32 @@ class LostSpans:
             return {reason: self._counts[reason] for reason in self.REASONS}
 
 
+@dataclass(slots=True)
+class _Batch:
+    body: bytes
+    spans: int
+    extra_sends: Iterator[int]  # shared with the parts it is cut into
+
+    def halves(self) -> "list[_Batch]":
+        """Two batches, to find what the Collector refuses; none when there is one span, or enough was tried."""
+        if self.spans < 2 or next(self.extra_sends, None) is None or next(self.extra_sends, None) is None:
+            return []
+        singles = [
+            ExportTraceServiceRequest(
+                resource_spans=[
+                    ResourceSpans(resource=part.resource, scope_spans=[ScopeSpans(scope=scope.scope, spans=[span])])
+                ]
+            ).SerializeToString()
+            for part in ExportTraceServiceRequest.FromString(self.body).resource_spans
+            for scope in part.scope_spans
+            for span in scope.spans
+        ]
+        middle = len(singles) // 2
+        return [  # protobuf messages, one after the other, are one message
+            _Batch(b"".join(some), len(some), self.extra_sends) for some in (singles[:middle], singles[middle:])
+        ]
+
+
 class Spool(SpanExporter):
     """Encodes cleaned spans at once and sends them from a thread of its own, each batch until the Collector took it.
 
@@ -82,6 +123,7 @@ class Spool(SpanExporter):
         secure: TLS with the system's certificates.
         headers: gRPC metadata for each call, for instance an authorization.
         lost: where undeliverable spans are counted.
+        resource: whose spans they are; none: each span's own.
         buffer_bytes: encoded spans kept while the Collector does not answer; the newest are dropped beyond.
     """
 
@@ -90,6 +132,7 @@ class Spool(SpanExporter):
         endpoint: str,
         *,
         lost: LostSpans,
+        resource: Resource | None = None,
         secure: bool = False,
         headers: Mapping[str, str] | None = None,
         buffer_bytes: int = BUFFER_BYTES,
@@ -104,15 +147,16 @@ class Spool(SpanExporter):
         self._call = self._channel.unary_unary(_METHOD)
         self._metadata = tuple((headers or {}).items())
         self._lost = lost
+        self._resource = resource
         self._limit = buffer_bytes
-        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._buffer: deque[_Batch] = deque()
         self._bytes = 0
         self._taken = 0
         self._changed = threading.Condition()
         self._deadline: float | None = None  # set once by shutdown()
         self._away = False  # an outage is going on, and has been logged
-        self._thread = threading.Thread(target=self._send_all, name="otlp-spool", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._unusable = False
 
     @property
     def taken(self) -> int:
@@ -120,24 +164,41 @@ class Spool(SpanExporter):
         return self._taken
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Clean, encode and buffer; never blocks on the network."""
-        body = encode_spans([clean(span) for span in spans]).SerializeToString()
+        """Clean, encode and buffer; never blocks on the network, never raises. A span that can't be sent is refused."""
+        try:
+            body, good = self._encoded(spans)
+        except BaseException as error:  # MemoryError, or what somebody's attribute raises: it must not end the thread
+            log.error("spans can't be encoded (%s)", type(error).__name__)
+            body, good = b"", 0
         with self._changed:
             self._taken += len(spans)
-            if self._deadline is not None:
-                self._lost.add("shutdown", len(spans))
-                return SpanExportResult.FAILURE
-            if self._bytes + len(body) > self._limit:
-                self._lost.add("buffer_full", len(spans))
-                return SpanExportResult.FAILURE
-            self._buffer.append((body, len(spans)))
-            self._bytes += len(body)
+            self._lost.add("refused", len(spans) - good)
+            reason = self._no_room_for(body) if good else None
+            if reason:
+                self._lost.add(reason, good)
+            elif good:
+                self._revive()
+                self._buffer.append(_Batch(body, good, iter(range(_EXTRA_SENDS))))
+                self._bytes += len(body)
             self._changed.notify_all()
-        return SpanExportResult.SUCCESS
+        return SpanExportResult.FAILURE if reason or good < len(spans) else SpanExportResult.SUCCESS
+
+    def give_up(self, spans: int, reason: str) -> None:
+        """Count spans lost that will never be handed over."""
+        with self._changed:
+            self._taken += spans
+            self._lost.add(reason, spans)
+            self._changed.notify_all()
+
+    def wait_until_taken(self, spans: int, seconds: float) -> bool:
+        """Wait until so many spans were handed over since the start."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._taken >= spans, seconds)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until everything taken is delivered or dropped; False when the time is over first."""
         with self._changed:
+            self._revive()
             return self._changed.wait_for(lambda: not self._buffer, timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 4000) -> None:
@@ -145,57 +206,149 @@ class Spool(SpanExporter):
         with self._changed:
             if self._deadline is not None:
                 return
+            self._revive()
             self._deadline = time.monotonic() + min(timeout_millis / 1000, 4.0)
             self._changed.notify_all()
-        self._thread.join(max(0.0, self._deadline - time.monotonic()) + 0.5)
+        if self._thread:
+            self._thread.join(max(0.0, self._deadline - time.monotonic()) + 0.5)
         self._channel.close()
         with self._changed:
-            self._lost.add("shutdown", sum(count for _, count in self._buffer))
+            self._lost.add("shutdown", sum(batch.spans for batch in self._buffer))
             self._buffer.clear()
+            self._changed.notify_all()
+
+    def _encoded(self, spans: Sequence[ReadableSpan]) -> tuple[bytes, int]:
+        """The request, and how many spans are in it: all, or those that can be encoded."""
+        try:
+            return self._encode(spans), len(spans)
+        except Exception:  # whatever one span's times, ids or values raise
+            good = [span for span in spans if self._can_be_encoded(span)]
+            return self._encode(good), len(good)
+
+    def _encode(self, spans: Sequence[ReadableSpan]) -> bytes:
+        for span in spans:
+            if abs(span.end_time - span.start_time) > _YEAR_NANOSECONDS:  # type: ignore[operator]
+                raise ValueError("a span of more than a year would spoil its histogram's sum")
+        body: bytes = encode_spans([clean(span, self._resource) for span in spans]).SerializeToString()
+        return body
+
+    def _can_be_encoded(self, span: ReadableSpan) -> bool:
+        try:
+            self._encode([span])
+        except Exception:
+            return False
+        return True
+
+    def refuse_all(self) -> None:
+        """Take no spans from now on, but count them."""
+        self._unusable = True
+
+    def _no_room_for(self, body: bytes) -> str | None:
+        if self._unusable:
+            return "refused"
+        if self._deadline is not None:
+            return "shutdown"
+        return "buffer_full" if self._bytes + len(body) > self._limit else None
+
+    def _revive(self) -> None:
+        """Start the sender; where it died, what it had in hand is refused: that may be what it died of."""
+        if self._deadline is not None or (self._thread and self._thread.is_alive()):
+            return
+        if self._thread:
+            log.error("the sender of spans died, starting another")
+            self._drop_first()
+        thread = threading.Thread(target=self._send_all, name="otlp-spool", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: the next batch tries again
+            log.error("the sender of spans can't be started")
+        else:
+            self._thread = thread
+
+    def _drop_first(self) -> None:
+        with self._changed:
+            if self._buffer:
+                self._lost.add("refused", self._buffer[0].spans)
+                self._replace_first([])
+
+    def _replace_first(self, parts: list[_Batch]) -> None:
+        with self._changed:
+            if self._buffer:
+                self._bytes -= len(self._buffer.popleft().body)
+                self._buffer.extendleft(reversed(parts))
+                self._bytes += sum(len(part.body) for part in parts)
+            self._changed.notify_all()
 
     def _send_all(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._buffer or self._deadline is not None)
-                if not self._buffer:
-                    return
-                body, spans = self._buffer[0]
-            if not self._deliver(body, spans):
-                return  # out of time; shutdown() counts what is left
-            with self._changed:
-                if self._buffer:
-                    self._buffer.popleft()
-                    self._bytes -= len(body)
-                self._changed.notify_all()
-
-    def _deliver(self, body: bytes, spans: int) -> bool:
-        """Send one batch until it is accepted or refused; False when the shutdown's deadline is over."""
-        attempt = 0
-        while self._in_time():
             try:
-                self._accepted(self._call(body, timeout=self._time_left(_SEND_SECONDS), metadata=self._metadata))
-                self._is_away(False)
-                return True
+                with self._changed:
+                    self._changed.wait_for(lambda: self._buffer or self._deadline is not None)
+                    if not self._buffer:
+                        return
+                    batch = self._buffer[0]
+                if (parts := self._deliver(batch)) is None:
+                    return  # out of time; shutdown() counts what is left
+                self._replace_first(parts)
+            except BaseException as error:  # MemoryError, an exception set from outside, our own mistakes
+                log.error("the sender of spans failed (%s)", type(error).__name__)
+                if not self._buffer:
+                    return  # nothing in hand that it could be about; the next batch starts another
+                self._drop_first()
+
+    def _deliver(self, batch: _Batch) -> list[_Batch] | None:
+        """Send one batch until it is accepted or refused; what to send in its place, None when the time is over."""
+        attempt = 0
+        unknown = 0
+        while self._in_time():
+            code: grpc.StatusCode | None
+            try:
+                response = self._send(batch.body, _SEND_SECONDS)
             except grpc.RpcError as error:
                 code = error.code()
-            except ValueError:  # the channel was closed under us
-                return False
+            except grpc.FutureCancelledError:
+                code = grpc.StatusCode.CANCELLED
+            except Exception as error:  # a channel closed under us, metadata gRPC refuses, no more threads
+                code = None
+                unknown += 1
+                log.warning("sending spans failed (%s)", type(error).__name__)
+            else:
+                self._is_away(False)
+                self._accepted(response, batch)
+                return []
             self._is_away(code in _REPEATED or code is grpc.StatusCode.DEADLINE_EXCEEDED)
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # Taken or not, nobody knows. Repeating at once would count the batch anew at each try of a long hang,
                 # so wait until an empty request is answered: at most one batch an outage is in doubt, and none of a
                 # hang that is shorter than the deadline.
                 self._wait_for_answer()
-            elif code in _REPEATED:
+            elif code in _REPEATED or (code is None and unknown < _TRIES):
                 self._pause(attempt)
                 attempt += 1
-            else:
-                self._lost.add("refused", spans)
-                return True
-        return False
+            elif self._in_time():
+                return self._refused(batch, code)
+        return None
 
-    def _accepted(self, response: bytes) -> None:
-        self._lost.add("refused", ExportTraceServiceResponse.FromString(response).partial_success.rejected_spans)
+    def _send(self, body: bytes, seconds: float) -> bytes:
+        # A future: gRPC can't be forked while a thread is within a blocking call.
+        call = self._call.future(body, timeout=self._time_left(seconds), metadata=self._metadata)
+        response: bytes = call.result()
+        return response
+
+    def _refused(self, batch: _Batch, code: grpc.StatusCode | None) -> list[_Batch]:
+        """Halves of a batch that was refused for what is in it, so that a bad span costs itself only."""
+        parts = [] if code is None or code in _NOT_FOR_THE_CONTENT else batch.halves()
+        if not parts:
+            self._lost.add("refused", batch.spans)
+        return parts
+
+    def _accepted(self, response: bytes, batch: _Batch) -> None:
+        try:
+            rejected = ExportTraceServiceResponse.FromString(response).partial_success.rejected_spans
+        except Exception:  # it said yes; sending again would count twice
+            log.warning("the Collector's answer can't be read")
+        else:
+            self._lost.add("refused", min(max(rejected, 0), batch.spans))
 
     def _is_away(self, away: bool) -> None:
         if away and not self._away:
@@ -208,12 +361,11 @@ class Spool(SpanExporter):
         attempt = 0
         while self._in_time():
             try:
-                self._call(b"", timeout=self._time_left(_PROBE_SECONDS), metadata=self._metadata)
-                return
-            except grpc.RpcError:
+                self._send(b"", _PROBE_SECONDS)
+            except Exception:
                 self._pause(attempt)
                 attempt += 1
-            except ValueError:
+            else:
                 return
 
     def _pause(self, attempt: int) -> None:
@@ -245,29 +397,68 @@ class CountingBatchProcessor(BatchSpanProcessor):
         )
         self._spool = spool
         self._spans_lost = lost
-        self._ended = 0
+        self._ended = 0  # and queued
         self._stopped = False
+        self._lock = threading.RLock()  # a signal's handler may end spans while this thread ends one
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a finished span."""
-        if self._stopped:
-            self._spans_lost.add("shutdown", 1)
-            return
-        if self._ended - self._spool.taken >= QUEUE_SPANS:
-            self._spans_lost.add("queue_full", 1)  # the processor drops its oldest for this one
-        else:
+        with self._lock:
+            if self._stopped:
+                self._spans_lost.add("shutdown", 1)
+                return
+            self._revive()
+            if self._ended - self._spool.taken >= QUEUE_SPANS:
+                self._spans_lost.add("queue_full", 1)  # the processor would drop its oldest, uncounted
+                return
             self._ended += 1
-        super().on_end(span)
+            self._batch_processor.emit(span)  # the SDK's on_end() would drop one that is not sampled, uncounted
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        """Wait until what ended is encoded. The SDK's has no time limit and deadlocks within a signal's handler."""
+        with self._lock:
+            self._revive()
+            ended = self._ended
+        return self._spool.wait_until_taken(ended, (30_000 if timeout_millis is None else timeout_millis) / 1000)
 
     def shutdown(self) -> None:
-        """Hand everything over; spans that end later are counted as lost."""
-        self._stopped = True
-        super().shutdown()  # type: ignore[no-untyped-call]
+        """Hand everything over within some 9 seconds; spans that end later are counted as lost."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._revive()
+            self._stopped = True
+        self._batch_processor.shutdown(timeout_millis=4500)
+        with self._lock:
+            self._spool.give_up(self._ended - self._spool.taken, "shutdown")
+
+    def abandon(self) -> None:
+        """In the child of a fork, before the SDK starts this one's thread there: its spans are the parent's."""
+        self._batch_processor._shutdown = True
+
+    def _revive(self) -> None:
+        """Where the SDK's thread died, count what it had in hand, and start another."""
+        batches = self._batch_processor
+        if self._stopped or batches._worker_thread.is_alive():
+            return
+        log.error("the thread that encodes spans died, starting another")
+        self._spool.give_up(self._ended - self._spool.taken - len(batches._queue), "refused")
+        thread = threading.Thread(target=batches.worker, name="OtelBatchSpanRecordProcessor", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: the next span tries again
+            log.error("the thread that encodes spans can't be started")
+        else:
+            batches._worker_thread = thread
 
 
 class CleanConsoleExporter(ConsoleSpanExporter):
     """Prints spans for debugging, cleaned like those that leave."""
 
+    def __init__(self, resource: Resource | None = None) -> None:
+        super().__init__()
+        self._resource = resource
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Print the cleaned spans."""
-        return super().export([clean(span) for span in spans])
+        return super().export([clean(span, self._resource) for span in spans])

@@ -20,6 +20,10 @@ class Level:
         """Remember a measurement made now."""
         self._measured = (time.monotonic(), value)
 
+    def forget(self) -> None:
+        """Know nothing, until the next measurement."""
+        self._measured = None
+
     def get(self) -> int | None:
         """The value, or None when nobody measured it lately."""
         if self._measured is None or time.monotonic() - self._measured[0] > _STALE_SECONDS:

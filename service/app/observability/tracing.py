@@ -7,14 +7,19 @@ Usage:
         add_span_event("hydration_started")
 """
 
+import contextlib
 import logging
+import multiprocessing.util
+import numbers
 import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry import metrics as metrics_api
@@ -31,9 +36,10 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as RecordingSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -42,13 +48,14 @@ from opentelemetry.util.types import AttributeValue
 
 from app.observability.contract import contract
 from app.observability.export import CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
-from app.observability.levels import create_instruments
+from app.observability.levels import QUEUE_SIZE, create_instruments
 
 log = logging.getLogger(__name__)
 
 SCOPE = "app.observability"
 VERSION = "0.1.0"
 METRIC_INTERVAL_MS = 5000
+_YEAR_SECONDS = 365 * 24 * 3600
 
 _LIMITS = SpanLimits(  # each given: one that is not is read from the environment
     max_attributes=128,
@@ -64,80 +71,223 @@ _LIMITS = SpanLimits(  # each given: one that is not is read from the environmen
 tracer = trace.get_tracer(SCOPE)  # a proxy until init_tracing() ran, so importing costs nothing and orders nothing
 
 
-@dataclass
+class _Spans(SpanProcessor):
+    """Where spans go now. OpenTelemetry's provider is set once per process and kept by all tracers; this changes."""
+
+    def __init__(self) -> None:
+        self.processors: tuple[SpanProcessor, ...] = ()
+        self._open: weakref.WeakSet[RecordingSpan] = weakref.WeakSet()
+        self._of_parent: frozenset[int] = frozenset()
+
+    def on_start(self, span: RecordingSpan, parent_context: Context | None = None) -> None:  # noqa: ARG002
+        self._open.add(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self._of_parent and span.get_span_context().span_id in self._of_parent:  # type: ignore[union-attr]
+            return  # it was open when this process was forked: the parent tells of it
+        for processor in self.processors:
+            processor.on_end(span)
+
+    def forked(self) -> None:
+        """In the child: what is open now is the parent's."""
+        self._of_parent |= {span.get_span_context().span_id for span in self._open}
+        self._open = weakref.WeakSet()
+
+    def shutdown(self) -> None:
+        for processor in self.processors:
+            processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return all(processor.force_flush(timeout_millis) for processor in self.processors)
+
+
+class _MetricExporter(OTLPMetricExporter):
+    """The stock exporter, and a lock that is free while it is idle: gRPC can't be forked within a call."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.idle = threading.RLock()
+
+    def export(self, *arguments: Any, **more: Any) -> MetricExportResult:
+        with self.idle:
+            return super().export(*arguments, **more)
+
+
+class _MetricReader(PeriodicExportingMetricReader):
+    def _at_fork_reinit(self) -> None:
+        """Nothing: the child has a reader of its own, else it would send the parent's series as well."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    service_name: str
+    console: bool
+    endpoint: str
+    secure: bool
+    headers: Mapping[str, str]
+
+
 class Telemetry:
-    """What init_tracing() built: to be flushed and closed by who called it."""
+    """What init_tracing() built: to be flushed and closed by who called it. Thread-safe; survives a fork."""
 
     tracer_provider: TracerProvider
     meter_provider: MeterProvider
     spool: Spool
     lost: LostSpans
-    _closed: threading.Event = field(default_factory=threading.Event)
+
+    def __init__(self, options: _Options, tracer_provider: TracerProvider) -> None:
+        self.options = options
+        self.tracer_provider = tracer_provider
+        self._open()
+
+    def _open(self) -> None:
+        """All that has an identity, a thread, a lock or a connection: once at the start, anew in a forked child."""
+        options = self.options
+        resource = Resource(
+            {"service.name": options.service_name, "service.version": VERSION, "service.instance.id": str(uuid.uuid4())}
+        )
+        self._closing = threading.Lock()
+        self._told = 0
+        self.lost = LostSpans()
+        self.spool = Spool(
+            options.endpoint, secure=options.secure, headers=options.headers, lost=self.lost, resource=resource
+        )
+        self._batches = CountingBatchProcessor(self.spool, self.lost)
+        console = [SimpleSpanProcessor(CleanConsoleExporter(resource))] if options.console else []
+        _spans.processors = (self._batches, *console)
+        self._exporter = _MetricExporter(
+            endpoint=options.endpoint, insecure=not options.secure, headers=dict(options.headers) or None, timeout=2
+        )
+        self.meter_provider = MeterProvider(
+            resource=resource,
+            metric_readers=[_MetricReader(self._exporter, export_interval_millis=METRIC_INTERVAL_MS)],
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        create_instruments(self.meter_provider, self.lost)
 
     def flush(self, seconds: float = 10.0) -> bool:
-        """Send all finished spans; False when they were not taken within `seconds`."""
-        self.tracer_provider.force_flush()
-        return self.spool.force_flush(int(seconds * 1000))
+        """Send all finished spans; False when they were not taken within `seconds`, or some were lost since last time.
+
+        How many were lost, and why, is in `lost`.
+        """
+        end = time.monotonic() + seconds
+        encoded = self._batches.force_flush(int(seconds * 1000))
+        sent = self.spool.force_flush(max(0, int((end - time.monotonic()) * 1000)))
+        lost = sum(self.lost.by_reason().values())
+        none_lost, self._told = lost == self._told, lost
+        return encoded and sent and none_lost
 
     def shutdown(self) -> None:
-        """Flush and close, within about 4 seconds for spans and 2 for metrics; blocking, call it off the event loop."""
-        if self._closed.is_set():
+        """Flush and close, within about 4 seconds for spans and 2 for metrics; blocking, call it off the event loop.
+
+        Later calls, and calls while one is going on, return at once. init_tracing() can start anew afterwards.
+        """
+        global _started
+        if not self._closing.acquire(blocking=False):
             return
-        self._closed.set()
-        self.tracer_provider.shutdown()
+        _spans.shutdown()
         self.meter_provider.shutdown(timeout_millis=2000)  # after the spans, so that the spans lost now are in it
+        if _started is self:
+            _started = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether shutdown() was called."""
+        return self._closing.locked()
+
+    def before_fork(self) -> None:
+        """Wait until no metrics are being sent, for at most their time-out."""
+        self._exporter.idle.acquire(timeout=3)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        with contextlib.suppress(RuntimeError):  # the wait was in vain
+            self._exporter.idle.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, as a process of its own: what the parent has buffered is sent by the parent."""
+        self._batches.abandon()
+        _spans.forked()
+        QUEUE_SIZE.forget()
+        self._open()
+        if os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "true").lower() in ("0", "false", "no", "n", "f"):
+            log.error("no spans leave this process: it was forked with GRPC_ENABLE_FORK_SUPPORT switched off")
+            self.spool.refuse_all()
+
+    def close_with_process(self) -> None:
+        """Flush at the end of a process of multiprocessing, which runs no atexit handlers."""
+        multiprocessing.util.Finalize(None, self.shutdown, exitpriority=0)
 
 
 _started: Telemetry | None = None
+_starting = threading.RLock()
+_spans = _Spans()
+_provider: TracerProvider | None = None
 
 
 def init_tracing(service_name: str = "healthcare-backend", enable_console: bool = False) -> Telemetry:
-    """Start telemetry for this process: spans and metrics over OTLP/gRPC. A second call returns what the first built.
+    """Start telemetry for this process: spans and metrics over OTLP/gRPC. After shutdown() it starts anew.
 
+    A second call returns what the first built; other arguments than the first's are without effect, and logged.
     Reads `OTEL_EXPORTER_OTLP_ENDPOINT` (default `http://127.0.0.1:4317`; `https://` for TLS),
     `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_CONSOLE_EXPORTER` (`true` prints the spans, as `enable_console` does).
     Sampler, limits and resource are set here: the environment could otherwise halve counts or cut label values off.
 
+    Forked processes (gunicorn's `--preload`, multiprocessing) go on by themselves, with an instance id of their own.
+    A child that ends by `os._exit` calls `flush()` first.
+
     Raises:
         ValueError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
     """
-    global _started  # OpenTelemetry's providers are set once per process, too
-    if _started is not None:
-        return _started
-    if service_name not in contract().service_names:
-        log.warning("the Collector drops telemetry of this service name: it is not in otel-collector/metrics.yaml")
+    global _started, _provider
     endpoint, secure = _endpoint(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4317")
     headers = parse_env_headers(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True)
-    resource = Resource(
-        {"service.name": service_name, "service.version": VERSION, "service.instance.id": str(uuid.uuid4())}
-    )
-    set_global_textmap(NoInboundContext())
+    console = enable_console or os.environ.get("OTEL_CONSOLE_EXPORTER", "false").lower() == "true"
+    options = _Options(service_name, console, endpoint, secure, headers)
+    with _starting:
+        if _started is not None:
+            if options != _started.options:
+                log.warning("telemetry runs already, with other arguments: call shutdown() first to change them")
+            return _started
+        if service_name not in contract().service_names:
+            log.warning("the Collector drops telemetry of this service name: it is not in otel-collector/metrics.yaml")
+        if _provider is None:
+            set_global_textmap(NoInboundContext())
+            _provider = TracerProvider(
+                sampler=ALWAYS_ON,
+                resource=Resource({"service.name": service_name}),  # the way out puts the whole one in its place
+                span_limits=_LIMITS,
+                shutdown_on_exit=False,  # uvicorn ends by re-raising the signal: atexit never runs, the lifespan does
+                meter_provider=metrics_api.NoOpMeterProvider(),
+            )
+            _provider.add_span_processor(_spans)
+            trace.set_tracer_provider(_provider)
+        _started = Telemetry(options, _provider)
+        if multiprocessing.parent_process() is not None:
+            _started.close_with_process()
+        multiprocessing.util.register_after_fork(_started, Telemetry.close_with_process)
+        return _started
 
-    lost = LostSpans()
-    spool = Spool(endpoint, secure=secure, headers=headers, lost=lost)
-    tracer_provider = TracerProvider(
-        sampler=ALWAYS_ON,
-        resource=resource,
-        span_limits=_LIMITS,
-        shutdown_on_exit=False,  # uvicorn ends by re-raising the signal: atexit never runs, the lifespan flushes
-        meter_provider=metrics_api.NoOpMeterProvider(),
-    )
-    tracer_provider.add_span_processor(CountingBatchProcessor(spool, lost))
-    if enable_console or os.environ.get("OTEL_CONSOLE_EXPORTER", "false").lower() == "true":
-        tracer_provider.add_span_processor(SimpleSpanProcessor(CleanConsoleExporter()))
-    trace.set_tracer_provider(tracer_provider)
 
-    exporter = OTLPMetricExporter(endpoint=endpoint, insecure=not secure, headers=dict(headers) or None, timeout=2)
-    meter_provider = MeterProvider(
-        resource=resource,
-        metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=METRIC_INTERVAL_MS)],
-        exemplar_filter=AlwaysOffExemplarFilter(),
-        shutdown_on_exit=False,
-    )
-    metrics_api.set_meter_provider(meter_provider)
-    create_instruments(meter_provider, lost)
-    _started = Telemetry(tracer_provider, meter_provider, spool, lost)
-    return _started
+def _before_fork() -> None:
+    if _started is not None:
+        _started.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _started is not None:
+        _started.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    global _starting
+    _starting = threading.RLock()
+    if _started is not None:
+        _started.after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _endpoint(url: str) -> tuple[str, bool]:
@@ -192,9 +342,12 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
         attributes: those of the contract's allow-list leave the process, others are dropped.
         kind: CLIENT for a call to another system.
         context: the parent, where it is not the current span.
+
+    Raises:
+        RuntimeError: on entering, when the same object is open; one after the other it may be used again.
     """
 
-    __slots__ = ("_attributes", "_context", "_kind", "_manager", "_name", "_span")
+    __slots__ = ("_attributes", "_context", "_entered", "_kind", "_manager", "_name", "_span")
 
     def __init__(
         self,
@@ -208,8 +361,18 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
         self._attributes = attributes
         self._kind = kind
         self._context = context
+        self._entered = threading.Lock()
 
     def __enter__(self) -> Span:
+        if not self._entered.acquire(blocking=False):
+            raise RuntimeError("this trace_span is open: nested and concurrent blocks need one each")
+        try:
+            return self._start()
+        except BaseException:
+            self._entered.release()
+            raise
+
+    def _start(self) -> Span:
         self._span = tracer.start_span(
             self._name,
             context=self._context,
@@ -225,6 +388,8 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._entered.locked():
+            raise RuntimeError("this trace_span is not open")
         if error is not None:
             self._span.set_status(Status(StatusCode.ERROR))
             self._span.add_event("exception", {"exception.type": type(error).__qualname__})
@@ -232,6 +397,7 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
             self._manager.__exit__(kind, error, traceback)
         finally:
             self._span.end()
+            self._entered.release()
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -253,14 +419,16 @@ def span_of(
     """A span for something that already happened: it ends now and began `duration_seconds` ago.
 
     Raises:
-        ValueError: the duration is negative, not finite or no number.
+        ValueError: the duration is negative, not finite, above a year (nanoseconds by mistake?) or no real number:
+            Python's and NumPy's are, Decimal, bool and text are not.
     """
-    if isinstance(duration_seconds, bool) or not isinstance(duration_seconds, int | float):
+    given: object = duration_seconds
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise ValueError("duration_seconds must be a number of seconds")
-    if not 0 <= duration_seconds < float("inf"):
-        raise ValueError("duration_seconds must be finite and not negative")
+    if not 0 <= duration_seconds <= _YEAR_SECONDS:
+        raise ValueError("duration_seconds must be from 0 to a year, in seconds")
     end = time.time_ns()
-    span = tracer.start_span(name, attributes=attributes, start_time=end - round(duration_seconds * 1e9))
+    span = tracer.start_span(name, attributes=attributes, start_time=end - round(float(duration_seconds) * 1e9))
     if failed:
         span.set_status(Status(StatusCode.ERROR))
     span.end(end)
