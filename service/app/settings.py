@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Then a job is dead, about two hours after its first failure."""
     job_backoff_seconds: float = Field(5.0, gt=0)
     """Wait after the first failure; doubled at each further one, at most 10 minutes."""
+    reply_refusals: int = Field(8, gt=0)
+    """Then a reply that Evolution refuses is dead, about ten minutes after the first refusal."""
 
     collector_metrics_url: str = "http://127.0.0.1:8889/metrics"
     collector_health_url: str = "http://127.0.0.1:13133/"
