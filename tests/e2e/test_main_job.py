@@ -59,6 +59,8 @@ BY = {
     "cache_misses_total": ("cache_type",),
     "database_queries_total": ("operation", "status"),
     "database_query_duration_seconds_count": ("operation",),
+    "reply_sends_total": ("status",),
+    "reply_send_duration_seconds_count": ("status",),
     "errors_total": ("error_type", "component"),
 }
 
@@ -146,6 +148,8 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         "cache_misses_total": {("bundle",): bundle_misses, ("catalog",): catalog_misses},
         "mem0_writes_total": {("success",): texts},
         "mem0_write_duration_seconds_count": {("success",): texts},
+        "reply_sends_total": {("success",): handled},
+        "reply_send_duration_seconds_count": {("success",): handled},
         "database_query_duration_seconds_count": {
             ("begin",): handled + late,
             ("commit",): handled + late,
