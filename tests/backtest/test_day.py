@@ -25,7 +25,7 @@ groups:
       - {alert: NoCache, expr: 'sum(rate(cache_hits_total[1m])) == 0 and sum(rate(cache_misses_total[1m])) > 0.5'}
       - {alert: Mem0, expr: 'sum(rate(mem0_writes_total{status="error"}[1m])) > 0.5'}
       - {alert: RepliesGivenUp, expr: 'sum(rate(reply_sends_total{status="dead"}[2m])) > 0'}
-      - {alert: Kept, expr: 'sum(rate(deliveries_kept_total{status="ignored"}[2m])) > 0.01'}
+      - {alert: Kept, expr: 'sum(rate(deliveries_kept_total{status="ignored"}[2m])) > 0'}
       - {alert: Rejected, expr: 'sum(rate(webhook_requests_total{status="rejected"}[1m])) > 0.3'}
 """
 

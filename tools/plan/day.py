@@ -238,7 +238,8 @@ class Day:
     ) -> float:
         median = self.script["seconds"][what]
         slower = state["slower"].get(what, 1)
-        return float((source or self._random).lognormvariate(math.log((median[part] if part else median) * slower), self._spread))
+        draw = source or self._random
+        return float(draw.lognormvariate(math.log((median[part] if part else median) * slower), self._spread))
 
     @property
     def _spread(self) -> float:
