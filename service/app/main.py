@@ -63,7 +63,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.pool = await open_pool(settings.database_url.get_secret_value(), settings.database_pool_size)
     app.state.cache = Cache(settings.redis_url.get_secret_value())
     app.state.http = httpx.AsyncClient(trust_env=False)
-    app.state.pipeline = Pipeline(app.state.pool, app.state.cache, settings.replies_per_sender_per_minute)
+    app.state.pipeline = Pipeline(
+        app.state.pool, app.state.cache, settings.clinic_time_zone, settings.replies_per_sender_per_minute
+    )
     background = asyncio.create_task(_prepare_and_watch(app.state.pool, settings))
     gc.collect()
     gc.freeze()  # what was imported stays: walking it at each full collection is most of the latency's tail
@@ -85,7 +87,7 @@ async def _prepare_and_watch(pool: Pool, settings: Settings) -> None:
 
     Not in the worker: the one that may die must not be the one that reports.
     """
-    await prepare_schema(pool, demo_catalog=settings.demo_catalog)
+    await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
     while True:
         try:
             with suppress_instrumentation():

@@ -1,8 +1,9 @@
 """Settings, all from the environment. The README beside the package lists them."""
 
 from typing import Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -29,6 +30,8 @@ class Settings(BaseSettings):
 
     evolution_api_url: str = "http://127.0.0.1:8085"
     evolution_api_key: SecretStr = SecretStr("")
+    clinic_time_zone: ZoneInfo = ZoneInfo("America/Sao_Paulo")
+    """IANA's name. Of every time that patients read."""
     replies_per_sender_per_minute: int = Field(20, gt=0)
     """Beyond it messages are still stored, but not answered: two bots would answer each other for ever."""
 
@@ -56,6 +59,14 @@ class Settings(BaseSettings):
     demo_catalog: bool = False
     """Fill an empty catalogue with invented prices, answers and free slots."""
     log_level: str = "info"
+
+    @field_validator("clinic_time_zone", mode="before")
+    @classmethod
+    def _known_zone(cls, name: object) -> ZoneInfo:
+        try:
+            return ZoneInfo(str(name))
+        except (KeyError, ValueError, OSError):  # unknown; a path; a folder of the zones
+            raise ValueError("no such time zone: CLINIC_TIME_ZONE is a name such as America/Sao_Paulo") from None
 
     @model_validator(mode="after")
     def _fail_closed(self) -> Self:

@@ -7,6 +7,7 @@ All of it is one transaction: a crash before the commit leaves nothing behind, a
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -38,11 +39,13 @@ class Pipeline:
     Args:
         pool: PostgreSQL.
         cache: Redis.
+        zone: the clinic's.
         replies_per_minute: to one sender; beyond it a message is stored but not answered.
     """
 
     pool: Pool
     cache: Cache
+    zone: ZoneInfo
     replies_per_minute: int
 
     async def handle(self, message: Message) -> Outcome:
@@ -75,7 +78,7 @@ class Pipeline:
         return Outcome("success", lane.name)
 
     async def _answer(self, message: Message, lane: Lane, context: Context, connection: Connection) -> None:
-        slots = await free_slots(connection) if lane.name == "scheduling" else []
+        slots = await free_slots(connection, self.zone) if lane.name == "scheduling" else []
         jobs = {"memory": {"text": message.text}} if message.text else {}
         if await replies_in_last_minute(message.patient, connection) < self.replies_per_minute:
             jobs["reply"] = {"text": compose(lane, context, slots)}

@@ -117,7 +117,7 @@ async def run() -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, worker.stop)
     try:
         async with client() as sender:
-            await prepare_schema(pool, demo_catalog=settings.demo_catalog)
+            await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
             memory = MemoryJob(settings, pool)
             kinds: list[JobKind] = [ReplyJob(settings, sender), memory]
             gc.collect()
