@@ -50,9 +50,11 @@ class ChatRequest(BaseModel):
 
 
 class Fault(BaseModel, extra="forbid"):
-    """What an endpoint does instead (a status), or before (a delay)."""
+    """What an endpoint does instead (a status, an unknown number), or before (a delay)."""
 
     status: int | None = Field(default=None, ge=400, le=599)
+    unknown_number: bool = False
+    """Evolution's 400 for a number that WhatsApp does not know; for `send_text`."""
     delay_seconds: float = Field(default=0.0, ge=0.0, le=600.0)
 
 
@@ -80,7 +82,9 @@ class State:
         self.asked[endpoint] += 1
         fault: Fault = getattr(self.faults, endpoint) or Fault()
         await asyncio.sleep(fault.delay_seconds)
-        if fault.status is not None:
+        if fault.unknown_number:
+            status, body = 400, {"status": 400, "error": "Bad Request", "response": {"message": [{"exists": False}]}}
+        elif fault.status is not None:
             status, body = fault.status, {"error": {"message": "simulated fault", "type": "simulated"}}
         self.answered[f"{endpoint} {status}"] += 1
         return JSONResponse(body, status)
@@ -103,7 +107,7 @@ KnownCaller = Annotated[State, Depends(_authorised)]
 router = APIRouter()
 
 
-@router.post("/message/sendText/{instance}")
+@router.post("/message/sendText/{instance:path}")  # a name may hold slashes, encoded on the way
 async def send_text(instance: str, reply: Reply, state: KnownCaller) -> JSONResponse:
     """Accept a reply. A delayed one is accepted even if the caller hangs up meanwhile, as it would be by Evolution."""
     response = await state.answer("send_text", 201, _accepted(reply))

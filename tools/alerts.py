@@ -16,6 +16,8 @@ import promql_parser as promql
 from rich.console import Console
 from rich.markup import escape
 
+from tools.clock import zone
+
 COLOURS = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 SHOWN = 10
 FOLLOW_SECONDS = 1.0
@@ -111,7 +113,7 @@ def _print_firing(console: Console, one: Firing, now: datetime) -> None:
 
 def _print_notification(console: Console, kept: dict[str, Any]) -> None:
     notification = kept["notification"]
-    at = datetime.fromtimestamp(kept["received"]).astimezone().strftime("%H:%M:%S")
+    at = datetime.fromtimestamp(kept["received"], zone()).strftime("%H:%M:%S")
     labels = notification["commonLabels"]
     over = notification["status"] == "resolved"
     colour = "green" if over else COLOURS[labels["severity"]]
@@ -184,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "silence":
             prometheus = os.environ.get("PROMETHEUS_URL", "http://127.0.0.1:9090")
             until = silence(alertmanager, prometheus, options.alert, options.duration, options.why)
-            console.print(f"Nobody is told of {options.alert} until {until.astimezone():%H:%M on %d %B}.")
+            console.print(f"Nobody is told of {options.alert} until {until.astimezone(zone()):%H:%M on %d %B}.")
         else:
             console.print(f"Ended {unsilence(alertmanager, options.alert)} silences of {options.alert}.")
     except AlertsError as error:

@@ -58,7 +58,7 @@ async def run(arguments: argparse.Namespace) -> str:
             jobs, outcomes = await replay_dead(pool), await kept.replay(Pipeline.of(settings, pool, cache))
             return f"{jobs} dead jobs run again\nkept deliveries: {_counted(outcomes)}"
         counts, oldest = await kept.counts()
-        since = f", the oldest since {oldest:%Y-%m-%d %H:%M} UTC" if oldest else ""
+        since = f", the oldest since {oldest.astimezone(settings.clinic_time_zone):%Y-%m-%d %H:%M %z}" if oldest else ""
         return f"dead jobs: {_counted(await dead_jobs(pool))}\nkept deliveries: {_counted(counts)}{since}"
     finally:
         await cache.close()

@@ -102,7 +102,7 @@ async def _prepare_and_watch(pool: Pool, kept: Kept, settings: Settings) -> None
 
     Not in the worker: the one that may die must not be the one that reports.
     """
-    await prepare_schema(pool, demo_catalog=settings.demo_catalog)
+    await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
     pruned_at = -_PRUNE_SECONDS
     while True:
         try:

@@ -3,8 +3,9 @@
 import re
 from datetime import timedelta
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -39,6 +40,8 @@ class Settings(BaseSettings):
 
     evolution_api_url: str = "http://127.0.0.1:8085"
     evolution_api_key: SecretStr = SecretStr("")
+    clinic_time_zone: ZoneInfo = ZoneInfo("America/Sao_Paulo")
+    """IANA's name. Of every time that patients read."""
     replies_per_sender_per_minute: int = Field(20, gt=0)
     """Beyond it messages are still stored, but not answered: two bots would answer each other for ever."""
 
@@ -65,12 +68,22 @@ class Settings(BaseSettings):
     """Then a job is dead, about two hours after its first failure."""
     job_backoff_seconds: float = Field(5.0, gt=0)
     """Wait after the first failure; doubled at each further one, at most 10 minutes."""
+    reply_refusals: int = Field(8, gt=0)
+    """Then a reply that Evolution refuses is dead, about ten minutes after the first refusal."""
 
     collector_metrics_url: str = "http://127.0.0.1:8889/metrics"
     collector_health_url: str = "http://127.0.0.1:13133/"
     demo_catalog: bool = False
     """Fill an empty catalogue with invented prices, answers and free slots."""
     log_level: str = "info"
+
+    @field_validator("clinic_time_zone", mode="before")
+    @classmethod
+    def _known_zone(cls, name: object) -> ZoneInfo:
+        try:
+            return ZoneInfo(str(name))
+        except (KeyError, ValueError, OSError):  # unknown; a path; a folder of the zones
+            raise ValueError("no such time zone: CLINIC_TIME_ZONE is a name such as America/Sao_Paulo") from None
 
     @model_validator(mode="after")
     def _fail_closed(self) -> Self:

@@ -24,6 +24,8 @@ groups:
       - {alert: CollectorRestarted, expr: 'resets(otelcol_receiver_accepted_spans[1m]) > 0'}
       - {alert: NoCache, expr: 'sum(rate(cache_hits_total[1m])) == 0 and sum(rate(cache_misses_total[1m])) > 0.5'}
       - {alert: Mem0, expr: 'sum(rate(mem0_writes_total{status="error"}[1m])) > 0.5'}
+      - {alert: RepliesGivenUp, expr: 'sum(rate(reply_sends_total{status="dead"}[2m])) > 0'}
+      - {alert: Kept, expr: 'sum(rate(deliveries_kept_total{status="ignored"}[2m])) > 0'}
       - {alert: Rejected, expr: 'sum(rate(webhook_requests_total{status="rejected"}[1m])) > 0.3'}
 """
 
@@ -71,6 +73,8 @@ def test_the_faults_are_where_the_script_says(shipped: Sources) -> None:
         "CollectorRestarted": ["13:05"],
         "NoCache": ["14:10"],
         "Mem0": ["16:00"],
+        "RepliesGivenUp": ["17:10"],
+        "Kept": ["17:40"],
         "Rejected": ["20:05"],
     }
 

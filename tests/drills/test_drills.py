@@ -25,6 +25,7 @@ NAMED = {fault.name: fault for faults in ROUNDS for fault in faults}
 # Faults of one test do not disturb each other, and are played at once: a test is as long as its slowest alert.
 TOGETHER = [
     ("slower-database", "hard-questions", "evolution-away", "bad-target", "bad-rule", "bad-configuration"),
+    ("unknown-numbers", "unknown-event"),
     ("collector-hung",),
     ("cache-hung", "worker-away"),
 ]

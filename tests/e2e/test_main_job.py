@@ -59,6 +59,9 @@ BY = {
     "cache_misses_total": ("cache_type",),
     "database_queries_total": ("operation", "status"),
     "database_query_duration_seconds_count": ("operation",),
+    "reply_sends_total": ("status",),
+    "reply_send_duration_seconds_count": ("status",),
+    "deliveries_kept_total": ("status",),
     "errors_total": ("error_type", "component"),
 }
 
@@ -155,6 +158,9 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         "cache_misses_total": {("bundle",): bundle_misses, ("catalog",): catalog_misses},
         "mem0_writes_total": {("success",): texts},
         "mem0_write_duration_seconds_count": {("success",): texts},
+        "reply_sends_total": {("success",): replies},
+        "reply_send_duration_seconds_count": {("success",): replies},
+        "deliveries_kept_total": kept,
         "database_query_duration_seconds_count": {
             ("begin",): handled + late,
             ("commit",): handled + late,

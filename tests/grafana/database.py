@@ -60,6 +60,7 @@ CACHE: dict[str, Counts] = {"get": {0.0005: 70, 0.002: 20}, "set": {0.005: 10}}
 CLASSIFICATION: dict[str, Counts] = {"faq": {0.0001: 80, 0.0005: 10}, "complex": {0.3: 10}}
 DATABASE: dict[str, Counts] = {"select": {0.005: 90, 0.02: 10}, "insert": {0.01: 10, 0.05: 10}, "commit": {0.1: 30}}
 MEMORY: dict[str, Counts] = {"success": {0.2: 20, 0.5: 10}, "error": {5: 10}}
+REPLIES: dict[str, Counts] = {"success": {0.3: 30, 1: 10}, "error": {10: 20}, "dead": {0.1: 40}}
 
 REQUESTS: dict[tuple[str, str], float] = {
     ("faq", "success"): 3,
@@ -116,6 +117,8 @@ def _histograms() -> Iterator[Series]:
         yield from _buckets("database_query_duration_seconds", {"operation": operation}, counts)
     for status, counts in MEMORY.items():
         yield from _buckets("mem0_write_duration_seconds", {"status": status}, counts)
+    for status, counts in REPLIES.items():
+        yield from _buckets("reply_send_duration_seconds", {"status": status}, counts)
 
 
 def _counters() -> Iterator[Series]:
@@ -135,6 +138,10 @@ def _counters() -> Iterator[Series]:
         yield "database_queries_total", {"operation": operation, "status": status}, rate
     for status, rate in {"success": 2, "error": 0.5, "dead": 0.25}.items():
         yield "mem0_writes_total", {"status": status}, rate
+    for status, rate in {"success": 5, "error": 1.5, "dead": 0.375}.items():
+        yield "reply_sends_total", {"status": status}, rate
+    for status, rate in {"ignored": 0.625, "rejected": 0.875}.items():
+        yield "deliveries_kept_total", {"status": status}, rate
     yield "duplicate_messages_total", {}, 0.75
     for reason, lost in {"queue_full": 1.5, "refused": 0.25}.items():
         yield "telemetry_spans_lost_total", {"reason": reason}, lost

@@ -21,6 +21,7 @@ from tests.grafana.database import (
     ONE_SIDED,
     QUICK,
     QUIET,
+    REPLIES,
     STILL,
     Prometheus,
     quantile,
@@ -156,6 +157,7 @@ BACKEND: dict[int, dict[str, Shown]] = {
         "cache": took(quantile(0.95, *CACHE.values())),
         "database": took(quantile(0.95, *DATABASE.values())),
         "mem0 write": took(quantile(0.95, *MEMORY.values())),
+        "reply": took(quantile(0.95, *REPLIES.values())),
     },
     33: {
         "success": rate(6.5, "reqps", quiet=3),
@@ -163,6 +165,15 @@ BACKEND: dict[int, dict[str, Shown]] = {
         "duplicate": rate(0.125, "reqps"),
         "rejected": rate(4, "reqps"),
         "ignored": rate(0.0625, "reqps"),
+    },
+    50: {
+        "success": rate(5, "suffix:replies/s"),
+        "error": rate(1.5, "suffix:replies/s"),
+        "dead": rate(0.375, "suffix:replies/s"),
+    },
+    51: {
+        "ignored": rate(0.625, "suffix:deliveries/s"),
+        "rejected": rate(0.875, "suffix:deliveries/s"),
     },
     40: {
         "accepted": rate(25, SPANS, quiet=20),
@@ -190,18 +201,19 @@ COLLECTOR: dict[int, dict[str, Shown]] = {
         "webhook_request_duration_seconds_bucket": level(10 * 2 * 20, "short"),
         "database_query_duration_seconds_bucket": level(3 * 2 * 20, "short"),
         "mem0_write_duration_seconds_bucket": level(2 * 2 * 20, "short"),
+        "reply_send_duration_seconds_bucket": level(3 * 2 * 20, "short"),
         "classification_duration_seconds_bucket": level(2 * 2 * 20, "short"),
         "cache_operation_duration_seconds_bucket": level(2 * 2 * 20, "short"),
         "idempotency_check_duration_seconds_bucket": level(2 * 20, "short"),
         "context_hydration_duration_seconds_bucket": level(2 * 20, "short"),
-        "webhook_requests_total": level(8 * 2, "short", quiet=1),
     },
     7: {f"{job} {job}:1": level(0.125 * len(job), "s", "__name__") for job in SCRAPED},
     8: {f"{job} {job}:1": level(100 * len(job), "short", "__name__") for job in SCRAPED},
     9: {"queue_full": rate(1.5, SPANS), "refused": rate(0.25, SPANS)},
 }
 PANELS = {"healthcare-backend": BACKEND, "otel-collector": COLLECTOR}
-ONLY_QUIET = {("otel-collector", 6): {"mem0_write_queue_size": 1.0}}  # others are in the way at the other times
+# Others are in the way at the other times.
+ONLY_QUIET = {("otel-collector", 6): {"mem0_write_queue_size": 1.0, "webhook_requests_total": 1.0}}
 OF_ONE_SIDE: dict[tuple[str, int], dict[str, float]] = {
     ("healthcare-backend", 1): {name: row.value for name, row in durations(QUICK, alerted=True).items()},
     ("healthcare-backend", 10): {"": quantile(0.95, QUICK)},

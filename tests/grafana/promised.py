@@ -37,6 +37,7 @@ ABOUT = {
         30: "HighWebhookLatency CriticalWebhookLatency",
         32: "SlowIdempotencyCheck SlowContextHydration SlowDatabaseQueries",
         33: "WebhookMostlyRejected",
+        50: "RepliesFailing",
         40: "OtelCollectorRefusing OtelCollectorDroppingSpans OtelCollectorExporterFailing OtelCollectorExporterStalled"
         " DerivedMetricsStalled",
         42: "OtelCollectorDown TargetDown PrometheusRuleFailures PrometheusConfigReloadFailed"

@@ -66,8 +66,8 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
         "no dimension query_type: rows that match or keep it come out empty or without it",
     ),
     "a family that nothing counts": (
-        ('"db.query", "mem0.write"], span.name)', '"db.query", "mem0.write", "reply.send"], span.name)'),
-        "family reply.send feeds no metric of the contract",
+        ('"reply.send", "delivery.keep"], span.name)', '"reply.send", "delivery.keep", "llm.chat"], span.name)'),
+        "family llm.chat feeds no metric of the contract",
     ),
     "a help text of its own": (
         ('"Duration of a cache operation."', '"Duration of a cache operation"'),

@@ -27,7 +27,7 @@ def test_the_registry_holds_every_metric_with_its_labels_and_their_values(
     shipped: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert metrics_page.main(["--registry", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"18 metrics in {tmp_path}\n"
+    assert capsys.readouterr().out == f"21 metrics in {tmp_path}\n"
     files = {file.name: yaml.safe_load(file.read_text()) for file in tmp_path.iterdir()}
     assert set(files) == {"manifest.yaml", "attributes.yaml", "metrics.yaml"}
     [attributes] = files["attributes.yaml"]["groups"]

@@ -5,6 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.backend import Backend, attributes, event, new_id, patient
@@ -127,12 +128,43 @@ def test_a_slow_evolution_and_a_slow_mem0_do_not_slow_the_webhook(backend: Backe
         assert spans[name].end_time_unix_nano > server_end
 
 
-def test_a_job_that_is_refused_is_dead_at_once_shown_and_replayed_on_command(backend: Backend) -> None:
-    backend.fault(send_text={"status": 400})
+@pytest.mark.parametrize("status", [400, 404, 410, 413, 422])
+def test_a_refused_reply_is_tried_again_since_the_instance_may_be_restarting(backend: Backend, status: int) -> None:
+    backend.fault(send_text={"status": status})
+    number = patient()
+    backend.post(event(number))
+    refused = "select state from jobs where patient = %s and kind = 'reply' and refusals >= 2"
+    until(lambda: backend.rows(refused, number) == [("waiting",)], "the reply was refused twice")
+    backend.fault(send_text=None)
+    until(lambda: backend.settled(number), "the reply is sent")
+    assert len(backend.replies(number)) == 1
+
+
+def test_refusals_are_counted_apart_from_failures_and_the_last_one_is_the_end(backend: Backend) -> None:
+    backend.fault(send_text={"status": 503})
+    number = patient()
+    backend.post(event(number))
+    job = "select attempts - refusals, refusals, state from jobs where patient = %s and kind = 'reply'"
+    until(lambda: backend.rows(job, number)[0][0] >= 1, "Evolution was away")
+    update = "update jobs set attempts = attempts + %s, refusals = refusals + %s where patient = %s and kind = 'reply'"
+    backend.rows(update, 10, 0, number)  # for hours
+    backend.fault(send_text={"status": 404})
+    until(lambda: backend.rows(job, number)[0][1] >= 1, "its instance is not loaded yet")
+    assert backend.rows(job, number)[0][2] == "waiting"
+    backend.rows("update jobs set refusals = 7, run_at = now() where patient = %s and kind = 'reply'", number)
+    until(lambda: backend.rows(job, number)[0][1:] == (8, "dead"), "the eighth refusal is the last")
+
+
+def test_a_reply_to_a_number_that_does_not_exist_is_dead_at_once_shown_and_replayed_on_command(
+    backend: Backend,
+) -> None:
+    backend.rows("delete from jobs where state = 'dead'")
+    backend.fault(send_text={"unknown_number": True})
     number = patient()
     backend.post(event(number))
     dead = "select count(*) from jobs where patient = %s and state = 'dead'"
     until(lambda: backend.rows(dead, number) == [(1,)], "the reply is given up")
+    assert backend.rows("select attempts, refusals from jobs where patient = %s and kind = 'reply'", number) == [(1, 1)]
     assert backend.http.get(backend.url("/health")).json()["dead_jobs"] == {"reply": 1}
     assert backend.admin("dead") == "dead jobs: 1 reply\n"
     backend.fault(send_text=None)

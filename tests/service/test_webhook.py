@@ -46,6 +46,24 @@ def test_a_message_is_answered_in_its_lane_stored_and_remembered(
     assert backend.rows("select distinct payload::text from jobs where patient = %s", number) == [("{}",)]
 
 
+def test_free_slots_are_offered_on_the_clinics_clock(backend: Backend) -> None:
+    backend.rows("delete from slots")
+    backend.rows("insert into slots (starts_at) values ('2031-01-06 12:00Z'), ('2031-07-01 02:30Z'), ('2000-01-01Z')")
+    number = patient()
+    backend.post(event(number, "Quero agendar"))
+    until(lambda: backend.settled(number), "the jobs are done")
+    assert backend.replies(number) == ["Temos estes horários livres: 06/01 09:00, 30/06 23:30. Qual prefere?"]
+
+
+def test_invented_slots_are_in_the_clinics_hours(backend: Backend) -> None:
+    backend.rows("delete from slots")
+    backend.stack.stop("service")
+    backend.stack.start("service")
+    hours = "select distinct extract(hour from starts_at at time zone 'America/Sao_Paulo')::int from slots order by 1"
+    until(lambda: backend.rows(hours) == [(9,), (11,), (14,), (16,)], "the catalogue is filled")
+    assert backend.rows("select count(*) from slots") == [(120,)]
+
+
 def test_a_message_is_one_trace_from_the_webhook_to_reply_and_memory(backend: Backend) -> None:
     backend.post(event(patient()))  # now the catalogue is cached, the next patient's context is not
     message_id = new_id()

@@ -78,6 +78,9 @@ def attributes(span: Span) -> dict[str, Any]:
             {"result": "duplicate"},
         ),
         ("observe_mem0_write", {"status": "dead", "duration_seconds": 2}, "mem0.write", {"status": "dead"}),
+        ("observe_reply_send", {"status": "success", "duration_seconds": 0.2}, "reply.send", {"status": "success"}),
+        ("observe_reply_send", {"status": "dead", "duration_seconds": 2}, "reply.send", {"status": "dead"}),
+        ("observe_delivery_kept", {"status": "ignored"}, "delivery.keep", {"status": "ignored"}),
         (
             "observe_error",
             {"error_type": "timeout", "component": "cache"},

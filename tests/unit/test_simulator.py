@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 
 from app.conversation.lanes import classify
 from app.conversation.message import NotUnderstoodError, parse
+from app.outbox.reply_job import path_segment
 from simulator import console, load, settings
 from simulator.__main__ import main
 from simulator.load import send
@@ -313,6 +314,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 REPLY = {"number": "5500900000001", "text": "Abrimos às 8h."}
+WAIT = {"status": None, "unknown_number": False, "delay_seconds": 0.01}
 
 
 async def test_a_reply_is_accepted_as_evolution_does(client: httpx.AsyncClient) -> None:
@@ -324,6 +326,19 @@ async def test_a_reply_is_accepted_as_evolution_does(client: httpx.AsyncClient) 
     assert seen == {"total": 1, "replies": [{"instance": "clinic-demo", **REPLY}]}
     assert (await client.delete("/received")).status_code == 204
     assert (await client.get("/received")).json() == {"total": 0, "replies": []}
+
+
+@pytest.mark.parametrize("instance", ["Clínica Central", "a/b", "100%", "why?", "a#b", "..", "%2F", " x "])
+async def test_an_instance_may_have_any_name(client: httpx.AsyncClient, instance: str) -> None:
+    assert (await client.post(f"/message/sendText/{path_segment(instance)}", json=REPLY)).status_code == 201
+    assert (await client.get("/received")).json()["replies"] == [{"instance": instance, **REPLY}]
+
+
+async def test_a_number_can_be_unknown_to_whatsapp(client: httpx.AsyncClient) -> None:
+    await client.put("/faults", json={"send_text": {"unknown_number": True}})
+    answer = await client.post("/message/sendText/clinic-demo", json=REPLY)
+    assert (answer.status_code, answer.json()["response"]["message"][0]["exists"]) == (400, False)
+    assert (await client.get("/received")).json()["total"] == 0
 
 
 @pytest.mark.parametrize("headers", [{"apikey": "wrong"}, {"apikey": ""}])
@@ -338,7 +353,7 @@ async def test_a_fault_lasts_until_it_is_ended(client: httpx.AsyncClient) -> Non
     await client.put("/faults", json={"send_text": {"status": 500}, "chat": {"delay_seconds": 0.01}})
     assert (await client.post("/message/sendText/clinic-demo", json=REPLY)).status_code == 500
     faults = await client.put("/faults", json={"send_text": None})
-    assert faults.json() == {"send_text": None, "embeddings": None, "chat": {"status": None, "delay_seconds": 0.01}}
+    assert faults.json() == {"send_text": None, "embeddings": None, "chat": WAIT}
     assert (await client.post("/message/sendText/clinic-demo", json=REPLY)).status_code == 201
     assert (await client.get("/received")).json()["total"] == 1
     assert (await client.get("/health")).json() == {

@@ -63,6 +63,10 @@ def _rename_service(scene: Scene) -> None:
     scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * 5, {"service.name": "another-backend"})
 
 
+def _keep_one(scene: Scene) -> None:
+    scene.send_spans([Spec("delivery.keep", {"status": "ignored"})])
+
+
 def _flood(scene: Scene) -> None:
     """More label sets than the Collector holds, out of values that are all allowed."""
     contract = load(Sources.of_disk())
@@ -130,6 +134,18 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             prepare=lambda scene: scene.prometheus.append(
                 lambda config: config["rule_files"].append(str(scene.rule_file(_BROKEN_RULE)))
             ),
+        ),
+        Fault(
+            "unknown-numbers",
+            "Evolution says that WhatsApp does not know the patients' numbers",
+            ("ReplyGivenUp",),
+            begin=lambda scene: scene.play(send_text={"unknown_number": True}),
+        ),
+        Fault(
+            "unknown-event",
+            "one delivery is kept, because nobody understands it",
+            ("DeliveriesKept",),
+            begin=_keep_one,
         ),
     ),
     (

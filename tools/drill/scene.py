@@ -71,7 +71,7 @@ class Scene:
             self.stack.stop(name)
             self.stack.start(name, environment, arguments=overlay if name == "otel-collector" else ())
 
-    def play(self, **faults: Mapping[str, float] | None) -> None:
+    def play(self, **faults: Mapping[str, float | bool] | None) -> None:
         """Let what the simulator plays fail, as its PUT /faults has it."""
         httpx.put(f"{self.stack.url('simulator')}/faults", json=faults, trust_env=False).raise_for_status()
 

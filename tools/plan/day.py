@@ -99,8 +99,9 @@ class Day:
         self.script: dict[str, Any] = sources.yaml(PATH).data
         self._contract = load_contract(sources)
         self._random = random.Random(self.script["seed"])  # noqa: S311
+        self._outgoing = random.Random(self.script["seed"])  # noqa: S311 - replies draw no number of the others'
         self._series = Series(self._contract)
-        self._spans = self._queue = self._generation = self._uptime = 0
+        self._spans = self._queue = self._generation = self._uptime = self._due = 0
         midnight = dt.datetime.combine(self.script["date"], dt.time(), dt.UTC)
         self.start = int(midnight.timestamp()) - self.script["utc_offset"] * 3600
         self.end = self.start + 24 * 3600
@@ -117,6 +118,7 @@ class Day:
             self._generation += "service" in state["restarts"]
             self._requests(now, state)
             self._others(state)
+            self._replies(state)
             end = f" {now}\n"
             yield end.join([*self._scraped(state), ""])
         yield "# EOF\n"
@@ -168,6 +170,7 @@ class Day:
             series.count("errors_total", component="pipeline", error_type="internal")
         else:
             self._queue += 1
+            self._due += 1
         self._spans += self.script["spans_per_request"]
 
     def _others(self, state: Mapping[str, Any]) -> None:
@@ -187,6 +190,20 @@ class Day:
             self._queue -= status == "success"
             self._series.count("mem0_writes_total", status=status)
             self._series.observe("mem0_write_duration_seconds", self._seconds(state, "mem0"), status=status)
+
+    def _replies(self, state: Mapping[str, Any]) -> None:
+        """Attempts to send replies, those that are given up, and deliveries that are kept."""
+        ended = ["error" if self._outgoing.random() < state["reply_fails"] else "success" for _ in range(self._due)]
+        self._due = ended.count("error")
+        for status in ended + ["dead"] * self._poisson(state["replies_given_up_per_second"] * STEP, self._outgoing):
+            seconds = self._seconds(state, "reply", source=self._outgoing)
+            self._series.count("reply_sends_total", status=status)
+            self._series.observe("reply_send_duration_seconds", seconds, status=status)
+            if status != "success":
+                self._series.count("errors_total", component="reply", error_type="refused")
+        for status, rate in state["kept_per_second"].items():
+            if number := self._poisson(rate * STEP, self._outgoing):
+                self._series.count("deliveries_kept_total", number, status=status)
 
     def _webhook(self, lane: str, status: str, seconds: float) -> None:
         labels = {"endpoint": "/webhooks/evolution", "lane": lane, "status": status}
@@ -216,20 +233,24 @@ class Day:
                 own = tuple((label, said["labels"][label]) for label in one.labels)
                 yield f"{one.name}{_braces((*labels, *own))} {number}"
 
-    def _seconds(self, state: Mapping[str, Any], what: str, part: str = "") -> float:
+    def _seconds(
+        self, state: Mapping[str, Any], what: str, part: str = "", source: random.Random | None = None
+    ) -> float:
         median = self.script["seconds"][what]
         slower = state["slower"].get(what, 1)
-        return float(self._random.lognormvariate(math.log((median[part] if part else median) * slower), self._spread))
+        draw = source or self._random
+        return float(draw.lognormvariate(math.log((median[part] if part else median) * slower), self._spread))
 
     @property
     def _spread(self) -> float:
         return float(self.script["spread"])
 
-    def _poisson(self, mean: float) -> int:
-        limit, number, product = math.exp(-mean), 0, self._random.random()
+    def _poisson(self, mean: float, source: random.Random | None = None) -> int:
+        draw = source or self._random
+        limit, number, product = math.exp(-mean), 0, draw.random()
         while product > limit:
             number += 1
-            product *= self._random.random()
+            product *= draw.random()
         return number
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from tools.clock import zone
 from tools.components import HOST, Ports
 from tools.plan import day
 from tools.plan.running import CannotRunError
@@ -59,7 +60,7 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
     if given not in ("", SHIPPED):
         if not Path(given).is_dir():
             raise CannotRunError(f"{given} is no folder, so there is no history to read")
-        return History(f"the blocks in {given}", {"blocks": str(Path(given).resolve())})
+        return History(f"the blocks in {given}", {"blocks": str(Path(given).resolve())}, zone=zone())
     if not given:
         try:
             running = _of_prometheus(f"http://{HOST}:{Ports.from_environment().prometheus}")
@@ -95,4 +96,4 @@ def _of_prometheus(address: str) -> History:
         raise CannotRunError(f"{address} has no history: nothing was scraped in the last {DAYS_BACK} days")
     first = int(result[0]["values"][0][0])
     start = max(first, now - DAY)
-    return History(f"Prometheus at {address}", {"prometheus": address}, start, now, min(WARM_UP, start - first))
+    return History(f"Prometheus at {address}", {"prometheus": address}, start, now, min(WARM_UP, start - first), zone())

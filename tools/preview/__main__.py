@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
+from tools.clock import zone
 from tools.components import HOST, ComponentError, Ports
 from tools.plan.running import CannotRunError
 from tools.preview import content, played
@@ -104,7 +105,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
         [*found] = prometheus.now("min(min_over_time(timestamp(up)[1d:1m]))", now)
         if not found:
             raise PreviewError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
-        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].values[0]), now, None)
+        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].values[0]), now, zone())
 
 
 def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from app.conversation.message import Message
 from app.observability.tracing import trace_span
@@ -91,11 +92,10 @@ async def _load_catalog(connection: Connection) -> dict[str, dict[str, dict[str,
     return catalog
 
 
-async def free_slots(connection: Connection) -> list[str]:
-    """The next free slots, as texts."""
+async def free_slots(connection: Connection, zone: ZoneInfo) -> list[str]:
+    """The next free slots, as texts, on the clock of this zone."""
     with trace_span("hydration.query", {"query_type": "slots"}):
         rows = await connection.fetch(
-            "select to_char(starts_at, 'DD/MM HH24:MI') as slot from slots where not taken and starts_at > now()"
-            " order by starts_at limit 3"
+            "select starts_at from slots where not taken and starts_at > now() order by starts_at limit 3"
         )
-    return [row["slot"] for row in rows]
+    return [f"{row['starts_at'].astimezone(zone):%d/%m %H:%M}" for row in rows]

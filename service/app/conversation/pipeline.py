@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -42,6 +43,7 @@ class Pipeline:
     Args:
         pool: PostgreSQL.
         cache: Redis.
+        zone: the clinic's.
         replies_per_minute: to one sender; beyond it a message is stored but not answered.
         answer_within: an older message is stored and remembered, but not answered: after a reconnect WhatsApp delivers
             what came in the meantime, as if it were new.
@@ -49,13 +51,15 @@ class Pipeline:
 
     pool: Pool
     cache: Cache
+    zone: ZoneInfo
     replies_per_minute: int
     answer_within: timedelta
 
     @classmethod
     def of(cls, settings: Settings, pool: Pool, cache: Cache) -> Self:
         """As the settings say."""
-        return cls(pool, cache, settings.replies_per_sender_per_minute, settings.answer_within)
+        limits = settings.replies_per_sender_per_minute, settings.answer_within
+        return cls(pool, cache, settings.clinic_time_zone, *limits)
 
     async def handle(self, message: Message) -> Outcome:
         """Store and answer a message, or recognise it.
@@ -88,7 +92,7 @@ class Pipeline:
         return Outcome("success", lane.name)
 
     async def _answer(self, message: Message, lane: Lane, context: Context, connection: Connection) -> None:
-        slots = await free_slots(connection) if lane.name == "scheduling" else []
+        slots = await free_slots(connection, self.zone) if lane.name == "scheduling" else []
         jobs = {"memory": {"text": message.text}} if message.text else {}
         if await self._is_to_be_answered(message, connection):
             jobs["reply"] = {"text": compose(lane, context, slots)}

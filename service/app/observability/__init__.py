@@ -8,6 +8,7 @@ from app.observability.metrics import (
     observe_cache_miss,
     observe_cache_operation,
     observe_database_query,
+    observe_delivery_kept,
     observe_error,
     observe_hydration,
     observe_hydration_query,
@@ -15,6 +16,7 @@ from app.observability.metrics import (
     observe_lane_classification,
     observe_mem0_queue_size,
     observe_mem0_write,
+    observe_reply_send,
     observe_request_latency,
 )
 from app.observability.tracing import add_span_event, init_tracing, trace_span
@@ -26,6 +28,7 @@ __all__ = [
     "observe_cache_miss",
     "observe_cache_operation",
     "observe_database_query",
+    "observe_delivery_kept",
     "observe_error",
     "observe_hydration",
     "observe_hydration_query",
@@ -33,6 +36,7 @@ __all__ = [
     "observe_lane_classification",
     "observe_mem0_queue_size",
     "observe_mem0_write",
+    "observe_reply_send",
     "observe_request_latency",
     "trace_span",
 ]

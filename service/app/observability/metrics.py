@@ -60,6 +60,16 @@ def observe_mem0_write(*, status: str, duration_seconds: float) -> None:
     span_of("mem0.write", {"status": status}, duration_seconds, failed=status != "success")
 
 
+def observe_reply_send(*, status: str, duration_seconds: float) -> None:
+    """An attempt, `success`, `error` or `dead`: `reply_sends_total`, `reply_send_duration_seconds`."""
+    span_of("reply.send", {"status": status}, duration_seconds, failed=status != "success")
+
+
+def observe_delivery_kept(*, status: str) -> None:
+    """A delivery was not understood and is kept; it was `ignored` or `rejected`: `deliveries_kept_total`."""
+    span_of("delivery.keep", {"status": status}, 0)
+
+
 def observe_error(*, error_type: str, component: str) -> None:
     """An error was handled, where no span of one's own can carry it: `errors_total`."""
     span_of("error.handled", {"error.type": error_type, "component": component}, 0, failed=True)

@@ -22,6 +22,7 @@ class MemoryJob:
     kind = "memory"
     span_name = "mem0.write"
     component = "mem0"
+    refusals = 1
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._pool = pool

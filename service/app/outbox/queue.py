@@ -25,6 +25,7 @@ class Job:
 
     Attributes:
         attempts: failed ones so far.
+        refusals: those of them that the other side refused.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Job:
     payload: dict[str, Any]
     traceparent: str
     attempts: int
+    refusals: int
 
     @property
     def context(self) -> Context:
@@ -81,7 +83,8 @@ async def dead_jobs(pool: Pool) -> dict[str, int]:
 async def replay_dead(pool: Pool) -> int:
     """Let all given-up jobs run again now; how many there were."""
     rows = await pool.fetch(
-        "update jobs set state = 'waiting', attempts = 0, run_at = now() where state = 'dead' returning id"
+        "update jobs set state = 'waiting', attempts = 0, refusals = 0, run_at = now()"
+        " where state = 'dead' returning id"
     )
     return len(rows)
 
@@ -94,7 +97,7 @@ async def next_job(kind: str, pool: Pool) -> AsyncIterator[tuple[Job, Connection
     """
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection, connection.transaction():
         row = await connection.fetchrow(
-            "select id, kind, instance, patient, payload, traceparent, attempts from jobs"
+            "select id, kind, instance, patient, payload, traceparent, attempts, refusals from jobs"
             " where kind = $1 and state = 'waiting' and run_at <= now() order by run_at, id limit 1"
             " for update skip locked",
             kind,
@@ -107,13 +110,15 @@ async def finish(job: Job, connection: Connection) -> None:
     await connection.execute("update jobs set state = 'done', payload = '{}' where id = $1", job.id)
 
 
-async def fail(job: Job, connection: Connection, *, dead: bool, backoff_seconds: float) -> None:
+async def fail(job: Job, connection: Connection, *, dead: bool, refused: bool, backoff_seconds: float) -> None:
     """The job failed once more: given up, or to be tried again after a wait that doubles each time."""
     wait = min(backoff_seconds * 2**job.attempts, _MAX_WAIT_SECONDS)
     await connection.execute(
-        "update jobs set attempts = attempts + 1, state = case when $2 then 'dead' else state end,"
+        "update jobs set attempts = attempts + 1, refusals = refusals + $4,"
+        " state = case when $2 then 'dead' else state end,"
         " run_at = now() + make_interval(secs => $3 * (0.8 + 0.4 * random())) where id = $1",
         job.id,
         dead,
         wait,
+        int(refused),
     )

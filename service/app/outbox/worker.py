@@ -34,6 +34,8 @@ class JobKind(Protocol):
     kind: str
     span_name: str
     component: str
+    refusals: int
+    """So many refusals are the end of a job."""
 
     async def run(self, job: Job) -> None:
         """Do the job, or raise."""
@@ -73,19 +75,34 @@ class Worker:
             try:
                 await kind.run(job)
             except Exception as error:
-                dead = job.attempts + 1 >= self._settings.job_attempts or _is_final(error)
+                refused = _is_refusal(error)
+                dead = (
+                    job.attempts + 1 >= self._settings.job_attempts
+                    or (refused and job.refusals + 1 >= kind.refusals)
+                    or getattr(error, "final", False)
+                )
                 span.set_attribute("status", "dead" if dead else "error")
                 mark_error(span, kind.component, error)
-                log.warning("a %s job failed (%s)%s", kind.kind, type(error).__name__, ", given up" if dead else "")
-                await fail(job, connection, dead=dead, backoff_seconds=self._settings.job_backoff_seconds)
+                why = f"{type(error).__name__} {_status(error) or ''}".strip()
+                log.warning("a %s job failed (%s)%s", kind.kind, why, ", given up" if dead else "")
+                backoff = self._settings.job_backoff_seconds
+                await fail(job, connection, dead=dead, refused=refused, backoff_seconds=backoff)
             else:
                 span.set_attribute("status", "success")
                 await finish(job, connection)
 
 
-def _is_final(error: Exception) -> bool:
-    """Whether the other side will never take this job; 401 and 403 are not of it: a key can be mended meanwhile."""
-    return getattr(getattr(error, "response", None), "status_code", None) in (400, 404, 410, 413, 422)
+def _is_refusal(error: Exception) -> bool:
+    """Whether the other side will not take this job as it is; 401 and 403 are not of it: a key can be mended meanwhile.
+
+    A success that raised is a refusal, too: the answer's body says so.
+    """
+    return _status(error) in (200, 201, 400, 404, 410, 413, 422)
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status that the other side answered, if it did."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 async def run() -> None:
@@ -100,7 +117,7 @@ async def run() -> None:
         asyncio.get_running_loop().add_signal_handler(signal_number, worker.stop)
     try:
         async with client() as sender:
-            await prepare_schema(pool, demo_catalog=settings.demo_catalog)
+            await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
             memory = MemoryJob(settings, pool)
             kinds: list[JobKind] = [ReplyJob(settings, sender), memory]
             gc.collect()

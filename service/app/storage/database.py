@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -18,6 +20,7 @@ QUERY_SECONDS = 5.0  # by asyncpg's own option: a query cancelled from outside w
 ACQUIRE_SECONDS = 5.0
 
 _SCHEMA_LOCK = 7_306_001
+_DEMO_DAYS, _DEMO_HOURS = range(1, 31), (9, 11, 14, 16)
 
 
 async def open_pool(dsn: str, size: int) -> Pool:
@@ -34,11 +37,16 @@ async def _no_reset(_: Connection) -> None:
     """
 
 
-async def prepare_schema(pool: Pool, *, demo_catalog: bool) -> None:
-    """Apply schema.sql, repeating until PostgreSQL answers."""
+async def prepare_schema(pool: Pool, *, demo_in: ZoneInfo | None) -> None:
+    """Apply schema.sql, repeating until PostgreSQL answers.
+
+    Args:
+        pool: PostgreSQL.
+        demo_in: the time zone of an invented catalogue that fills an empty one; None: no such catalogue.
+    """
     folder = Path(__file__).parent
     statements = (folder / "schema.sql").read_text()
-    if demo_catalog:
+    if demo_in:
         statements += (folder / "demo.sql").read_text()
     with suppress_instrumentation():
         while True:
@@ -46,8 +54,18 @@ async def prepare_schema(pool: Pool, *, demo_catalog: bool) -> None:
                 async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection, connection.transaction():
                     await connection.execute(f"select pg_advisory_xact_lock({_SCHEMA_LOCK})")
                     await connection.execute(statements)
+                    if demo_in:
+                        await _add_demo_slots(connection, demo_in)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("PostgreSQL is not ready (%s), trying again", type(error).__name__)
                 await asyncio.sleep(1)
             else:
                 return
+
+
+async def _add_demo_slots(connection: Connection, zone: ZoneInfo) -> None:
+    today = datetime.now(zone).date()
+    slots = [datetime.combine(today + timedelta(day), time(hour), zone) for day in _DEMO_DAYS for hour in _DEMO_HOURS]
+    await connection.execute(
+        "insert into slots (starts_at) select unnest($1::timestamptz[]) on conflict do nothing", slots
+    )

@@ -1,4 +1,5 @@
 -- An invented clinic's catalogue, for demonstrations (DEMO_CATALOG=true). Leaves what is there as it is.
+-- The free slots are made in database.py, because the clinic's clock is known there.
 insert into answers (topic, language, answer) values
     ('hours',     'pt', 'Atendemos de segunda a sexta, das 8h às 18h.'),
     ('hours',     'es', 'Atendemos de lunes a viernes, de 8 a 18 h.'),
@@ -14,8 +15,4 @@ insert into prices (service, language, amount) values
     ('consultation', 'pt', 'A consulta custa R$ 250.'),
     ('consultation', 'es', 'La consulta cuesta R$ 250.'),
     ('consultation', 'en', 'A consultation costs R$ 250.')
-on conflict do nothing;
-insert into slots (starts_at)
-select date_trunc('day', now()) + make_interval(days => day, hours => hour)
-from generate_series(1, 30) as day, unnest(array[9, 11, 14, 16]) as hour
 on conflict do nothing;

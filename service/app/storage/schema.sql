@@ -45,10 +45,16 @@ create table if not exists jobs (
     payload     jsonb       not null,
     traceparent text        not null,  -- W3C; the worker goes on in the webhook's trace
     attempts    int         not null default 0,
+    refusals    int         not null default 0,  -- those of the attempts that the other side refused
     run_at      timestamptz not null default now(),
     created_at  timestamptz not null default now(),
     unique (instance, message_id, kind)
 );
+do $$ begin  -- a table from before; looked for first, because `alter` would wait for every job in work
+    if not exists (select from pg_attribute where attrelid = 'jobs'::regclass and attname = 'refusals') then
+        alter table jobs add column refusals int not null default 0;
+    end if;
+end $$;
 create index if not exists jobs_waiting on jobs (kind, run_at) where state = 'waiting';
 create index if not exists jobs_by_patient on jobs (patient, created_at);
 create index if not exists jobs_dead on jobs (id) where state = 'dead';
