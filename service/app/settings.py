@@ -1,9 +1,25 @@
 """Settings, all from the environment. The README beside the package lists them."""
 
-from typing import Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _http(url: str) -> str:
+    """The URL, if it is one of http."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as http://host:8080")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http)]
 
 
 class Settings(BaseSettings):
@@ -26,20 +42,22 @@ class Settings(BaseSettings):
     webhook_max_body_bytes: int = Field(10 * 1024 * 1024, gt=0)
     """Media come as base64 within the body."""
     database_pool_size: int = Field(10, gt=0)
+    database_pooler: bool = False
+    """A pooler in transaction mode (PgBouncer, Supabase) is before PostgreSQL: nothing may outlive a transaction."""
 
-    evolution_api_url: str = "http://127.0.0.1:8085"
+    evolution_api_url: HttpUrl = "http://127.0.0.1:8085"
     evolution_api_key: SecretStr = SecretStr("")
     replies_per_sender_per_minute: int = Field(20, gt=0)
     """Beyond it messages are still stored, but not answered: two bots would answer each other for ever."""
 
-    embeddings_url: str = "http://127.0.0.1:8085/v1"
+    embeddings_url: HttpUrl = "http://127.0.0.1:8085/v1"
     embeddings_api_key: SecretStr = SecretStr("unused")
     embeddings_model: str = "text-embedding-3-small"
     embeddings_dimensions: int = Field(64, gt=0)
     mem0_dir: str = "/tmp/mem0"  # noqa: S108 - holds no patient's data
     """mem0 insists on a writable folder, for its own settings."""
 
-    llm_url: str | None = None
+    llm_url: HttpUrl | None = None
     """OpenAI-compatible API (ends with /v1) that answers the COMPLEX lane; without it a person is announced."""
     llm_api_key: SecretStr = SecretStr("unused")
     llm_model: str = "gpt-4o-mini"
@@ -49,11 +67,40 @@ class Settings(BaseSettings):
     job_backoff_seconds: float = Field(5.0, gt=0)
     """Wait after the first failure; doubled at each further one, at most 10 minutes."""
 
-    collector_metrics_url: str = "http://127.0.0.1:8889/metrics"
-    collector_health_url: str = "http://127.0.0.1:13133/"
+    collector_metrics_url: HttpUrl = "http://127.0.0.1:8889/metrics"
+    collector_health_url: HttpUrl = "http://127.0.0.1:13133/"
     demo_catalog: bool = False
     """Fill an empty catalogue with invented prices, answers and free slots."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    outbound_proxy: SecretStr | None = None
+    """`http://user:password@host:port`, for Evolution, the model and the embeddings where they are outside."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
+
+    @field_validator("outbound_proxy")
+    @classmethod
+    def _http_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy and proxy.get_secret_value():
+            _http(proxy.get_secret_value())
+            return proxy
+        return None
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a URL such as postgresql://user:password@host/name")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be a URL such as redis://host:6379/0")
+        return url
 
     @model_validator(mode="after")
     def _fail_closed(self) -> Self:

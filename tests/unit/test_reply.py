@@ -3,13 +3,16 @@
 import asyncio
 
 import pytest
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, Router
 
 from app.outbox import reply_job
+from app.settings import Settings
 from tests.support.serving import serving
 
+SETTINGS = Settings(database_url=SecretStr("postgresql://"), webhook_secret=SecretStr("secret"))
 NODE_CLOSES_AFTER_SECONDS = 5  # https://nodejs.org/api/http.html#serverkeepalivetimeout
 
 
@@ -25,7 +28,7 @@ def test_a_connection_is_used_again_until_it_was_idle_for_too_long(
         return JSONResponse({})
 
     async def send_twice(url: str) -> None:
-        async with reply_job.client() as sender:
+        async with reply_job.client(SETTINGS) as sender:
             await sender.post(url)
             await sender.post(url)
 

@@ -40,8 +40,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.re import parse_env_headers
 from opentelemetry.util.types import AttributeValue
 
+from app.environment import SettingError
 from app.observability.contract import contract
-from app.observability.export import CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
+from app.observability.export import CHANNEL, CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
 from app.observability.levels import create_instruments
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
     Sampler, limits and resource are set here: the environment could otherwise halve counts or cut label values off.
 
     Raises:
-        ValueError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
+        SettingError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
     """
     global _started  # OpenTelemetry's providers are set once per process, too
     if _started is not None:
@@ -127,7 +128,13 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
         tracer_provider.add_span_processor(SimpleSpanProcessor(CleanConsoleExporter()))
     trace.set_tracer_provider(tracer_provider)
 
-    exporter = OTLPMetricExporter(endpoint=endpoint, insecure=not secure, headers=dict(headers) or None, timeout=2)
+    exporter = OTLPMetricExporter(
+        endpoint=endpoint,
+        insecure=not secure,
+        headers=dict(headers) or None,
+        timeout=2,
+        channel_options=CHANNEL,  # type: ignore[arg-type]  # numbers are right
+    )
     meter_provider = MeterProvider(
         resource=resource,
         metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=METRIC_INTERVAL_MS)],
@@ -144,9 +151,9 @@ def _endpoint(url: str) -> tuple[str, bool]:
     """`host:port` and whether to use TLS."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
     if parts.username or parts.password:
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{parts.port or 4317}", parts.scheme == "https"
 
