@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -26,6 +30,7 @@ class Sink:
     def __init__(self) -> None:
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
         self.asked = 0
         self.port = 0
         self._release = threading.Event()
@@ -43,6 +48,9 @@ class Sink:
         handler = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString)
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+        metrics = grpc.unary_unary_rpc_method_handler(self._export_metrics, ExportMetricsServiceRequest.FromString)
+        service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": metrics}),))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -90,3 +98,8 @@ class Sink:
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
         self.requests.append(request)
         return bytes(ExportTraceServiceResponse().SerializeToString())
+
+    def _export_metrics(self, request: ExportMetricsServiceRequest, _: Any) -> bytes:
+        """Metrics are always taken."""
+        self.metrics.append(request)
+        return bytes(ExportMetricsServiceResponse().SerializeToString())

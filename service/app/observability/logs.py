@@ -100,7 +100,7 @@ def starting() -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """The words of errors of settings and the machine; of others, which may hold rows or secrets, type and place."""
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError) and error.title == "Settings":
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
         return "; ".join(f"{'.'.join(map(str, one['loc'])).upper()} {one['msg']}".strip() for one in wrong)
     of_the_machine = isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl")

@@ -1,0 +1,149 @@
+"""The machine around service and worker: its variables, proxies, a pooler, moments of a start and a stop."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.support.backend import Backend, attributes, event, new_id, patient, tree
+from tests.support.variables import read_by_packages, table, taken_away
+from tools.components import log_file
+from tools.otlp_sink import Sink
+from tools.waiting import until
+
+NONSENSE = "1;*\\é{"
+PARTS = ("postgres", "redis", "simulator", "worker", "service")
+
+
+def hostile(value: str | None = None) -> dict[str, str]:
+    """Each variable that is not meant, with a value that does harm where it is read, or with this one."""
+    names = (name for name in read_by_packages() if taken_away(name) or name in table().harmless)
+    return {
+        name: table().hostile.get(name, NONSENSE) if value is None else value
+        for name in {*names, *table().composed, *table().hostile}
+    }
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """A backend whose service and worker are started by each test, with variables of its own."""
+    sink = Sink()
+    sink.open()
+    backend = Backend(tmp_path_factory.mktemp("machine"), sink, {})
+    backend.stack.up(only=("postgres", "redis", "simulator"))
+    yield backend
+    backend.http.close()
+    backend.stack.remove()
+    sink.close()
+
+
+def restart(backend: Backend, variables: dict[str, str]) -> None:
+    """Start service and worker anew, with these variables added."""
+    for name in ("worker", "service"):
+        backend.stack.stop(name)
+    for name in ("worker", "service"):
+        backend.stack.start(name, variables)
+
+
+def everything_of_a_message(backend: Backend) -> dict[str, object]:
+    """What one message leaves: its trace with all labels, rows, and the reply."""
+    assert backend.sink is not None
+    number, message_id = patient(), new_id()
+    answer = backend.post(event(number, message_id=message_id))
+    until(lambda: backend.settled(number), "its jobs are done")
+    spans = backend.trace(message_id, "mem0.write", "reply.send")
+    return {
+        "answer": answer.json(),
+        "spans": tree(spans),
+        "labels": Counter(json.dumps([span.name, labels(span)], sort_keys=True) for span in spans),
+        "stored": backend.stored(number),
+        "reply": backend.replies(number),
+    }
+
+
+def labels(span: Span) -> dict[str, object]:
+    """Attributes but for what differs from one message to the next."""
+    return {name: value for name, value in attributes(span).items() if name not in ("message_id", "server.port")}
+
+
+def identity(backend: Backend) -> dict[str, set[str]]:
+    """What the newest spans and metrics of each process are said to come from, but for the instance's id."""
+    assert backend.sink is not None
+    found: dict[str, set[str]] = {"spans": set(), "metrics": set()}
+    for kind, resources in (
+        ("spans", [one.resource for request in backend.sink.requests for one in request.resource_spans]),
+        ("metrics", [one.resource for request in backend.sink.metrics for one in request.resource_metrics]),
+    ):
+        for resource in resources:
+            named = {item.key: item.value.string_value for item in resource.attributes}
+            assert len(named.pop("service.instance.id")) == 36
+            found[kind].add(json.dumps(named, sort_keys=True))
+    return found
+
+
+def instruments(backend: Backend) -> dict[str, tuple[str, int, list[str]]]:
+    """The metrics that arrived: kind, temporality, labels."""
+    assert backend.sink is not None
+    return {
+        metric.name: (
+            metric.WhichOneof("data"),
+            metric.sum.aggregation_temporality,
+            sorted(item.value.string_value for point in metric.sum.data_points for item in point.attributes),
+        )
+        for request in backend.sink.metrics
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+INSTRUMENTS = {
+    "mem0.write_queue_size": ("gauge", 0, []),
+    "telemetry.spans.lost": (
+        "sum",
+        AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE,
+        ["buffer_full", "queue_full", "refused", "shutdown"],
+    ),
+}
+
+
+def all_that_leaves(backend: Backend, variables: dict[str, str]) -> dict[str, object]:
+    """One message's worth, in processes with these variables."""
+    assert backend.sink is not None
+    restart(backend, variables)
+    backend.sink.requests.clear()
+    backend.sink.metrics.clear()
+    backend.flush_redis()
+    left = everything_of_a_message(backend)
+    until(lambda: INSTRUMENTS.keys() <= instruments(backend).keys(), "both metrics")
+    health = backend.http.get(backend.url("/health")).json()
+    return left | {
+        "identity": identity(backend),
+        "instruments": instruments(backend),
+        "health": {name: health[name] for name in ("status", "dead_jobs", "spans_lost")},
+        "log": [line for line in logged(backend) if "level" not in line],
+    }
+
+
+def logged(backend: Backend) -> list[str]:
+    """The lines of service and worker since their last start."""
+    logs = (log_file(backend.stack.folder, name).read_text("utf-8", "replace") for name in ("service", "worker"))
+    return [line for log in logs for line in log.rpartition("----- started ")[2].splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def expected(plain: Backend) -> dict[str, object]:
+    """What one message leaves where the machine has no variables of its own."""
+    left = all_that_leaves(plain, {})
+    assert left["instruments"] == INSTRUMENTS
+    return left
+
+
+@pytest.mark.parametrize("value", [None, NONSENSE, ""], ids=["harmful", "nonsense", "empty"])
+def test_no_variable_that_is_not_meant_changes_anything(
+    plain: Backend, expected: dict[str, object], value: str | None
+) -> None:
+    assert all_that_leaves(plain, hostile(value)) == expected
