@@ -1,13 +1,22 @@
 """The machine around service and worker: its variables, proxies, a pooler, moments of a start and a stop."""
 
+import base64
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from pydantic import SecretStr
 
+from app.observability.export import LostSpans
+from app.outbound import proxy_for
+from app.settings import Settings
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
 from tests.support.variables import read_by_packages, table, taken_away
 from tools.components import log_file
@@ -44,8 +53,10 @@ def restart(backend: Backend, variables: dict[str, str]) -> None:
     """Start service and worker anew, with these variables added."""
     for name in ("worker", "service"):
         backend.stack.stop(name)
+    simulator = backend.stack.url("simulator")  # in a Collector's place, where http is concerned
+    settings = {"COLLECTOR_HEALTH_URL": f"{simulator}/health", "COLLECTOR_METRICS_URL": f"{simulator}/health"}
     for name in ("worker", "service"):
-        backend.stack.start(name, variables)
+        backend.stack.start(name, settings | variables)
 
 
 def everything_of_a_message(backend: Backend) -> dict[str, object]:
@@ -124,6 +135,7 @@ def all_that_leaves(backend: Backend, variables: dict[str, str]) -> dict[str, ob
         "identity": identity(backend),
         "instruments": instruments(backend),
         "health": {name: health[name] for name in ("status", "dead_jobs", "spans_lost")},
+        "metrics": backend.http.get(backend.url("/metrics")).status_code,
         "log": [line for line in logged(backend) if "level" not in line],
     }
 
@@ -139,6 +151,10 @@ def expected(plain: Backend) -> dict[str, object]:
     """What one message leaves where the machine has no variables of its own."""
     left = all_that_leaves(plain, {})
     assert left["instruments"] == INSTRUMENTS
+    assert (left["health"], left["metrics"]) == (
+        {"status": "ok", "dead_jobs": {}, "spans_lost": dict.fromkeys(LostSpans.REASONS, 0)},
+        200,
+    )
     return left
 
 
@@ -147,3 +163,78 @@ def test_no_variable_that_is_not_meant_changes_anything(
     plain: Backend, expected: dict[str, object], value: str | None
 ) -> None:
     assert all_that_leaves(plain, hostile(value)) == expected
+
+
+class Proxy(ThreadingHTTPServer):
+    """A forward proxy on this machine that finds every host at one address, and tells who was asked for."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), Forwarding)
+        self.target = target
+        self.asked: set[tuple[str, str, str]] = set()
+
+
+class Forwarding(BaseHTTPRequestHandler):
+    """One request, which names its host as one to a proxy does."""
+
+    server: Proxy
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        self.server.asked.add((str(url.hostname), url.path, self.headers.get("Proxy-Authorization", "")))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name: self.headers[name] for name in ("Content-Type", "apikey") if name in self.headers}
+        answer = httpx.post(self.server.target + url.path, content=body, headers=headers, trust_env=False)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_with_a_proxy_in_the_settings_what_is_outside_is_reached_by_it(plain: Backend) -> None:
+    with Proxy(plain.stack.url("simulator")) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        outside = {
+            "OUTBOUND_PROXY": f"http://clinic:word@127.0.0.1:{proxy.server_port}",
+            "EVOLUTION_API_URL": "http://evolution.clinic.example",
+            "EMBEDDINGS_URL": "http://embeddings.clinic.example:8080/v1",
+            "LLM_URL": "http://model.clinic.example/v1",
+        }
+        restart(plain, outside)
+        number = patient()
+        plain.post(event(number, "Tenho dor de cabeça e febre desde ontem, posso tomar dipirona?"))
+        until(lambda: plain.settled(number), "its jobs are done")
+        assert plain.stored(number) == {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}
+        credentials = "Basic " + base64.b64encode(b"clinic:word").decode()
+        assert proxy.asked == {
+            ("evolution.clinic.example", "/message/sendText/clinic-test", credentials),
+            ("embeddings.clinic.example", "/v1/embeddings", credentials),
+            ("model.clinic.example", "/v1/chat/completions", credentials),
+        }
+        proxy.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("address", "by_proxy"),
+    [
+        ("http://simulator:8085", False),
+        ("http://localhost:8085", False),
+        ("http://127.0.0.1:8085", False),
+        ("http://10.1.2.3", False),
+        ("http://[::1]:80", False),
+        ("http://evolution.clinic.svc.cluster.local", False),
+        ("https://api.openai.com/v1", True),
+        ("http://8.8.8.8", True),
+    ],
+)
+def test_what_is_inside_is_reached_without_the_proxy(address: str, by_proxy: bool) -> None:
+    settings = Settings(
+        database_url=SecretStr("postgresql://"),
+        webhook_secret=SecretStr("x"),
+        outbound_proxy=SecretStr("http://proxy.example:3128"),
+    )
+    assert (proxy_for(address, settings) is not None) == by_proxy
