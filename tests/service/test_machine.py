@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from app.observability.export import LostSpans
 from app.outbound import proxy_for
 from app.settings import Settings
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
+from tests.support.pooler import PROGRAM, pooler
 from tests.support.variables import read_by_packages, table, taken_away
 from tools.components import log_file
 from tools.otlp_sink import Sink
@@ -238,3 +240,22 @@ def test_what_is_inside_is_reached_without_the_proxy(address: str, by_proxy: boo
         outbound_proxy=SecretStr("http://proxy.example:3128"),
     )
     assert (proxy_for(address, settings) is not None) == by_proxy
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no pgbouncer is installed")
+def test_by_a_pooler_with_two_connections_each_message_has_one_reply_and_one_memory(plain: Backend) -> None:
+    with pooler(plain.stack.folder, connections=2) as url:
+        restart(plain, {"DATABASE_URL": url, "DATABASE_POOLER": "true", "DATABASE_POOL_SIZE": "2"})
+        numbers = [patient() for _ in range(6)]
+        bodies = [event(number) for number in numbers for _ in range(3)]
+        with ThreadPoolExecutor(8) as several:
+            answers = list(several.map(plain.post, bodies))
+        assert Counter(answer.status_code for answer in answers) == {200: len(bodies)}
+        until(lambda: all(map(plain.settled, numbers)), "all jobs are done", seconds=90)
+        each = {"messages": 3, "reply jobs": 3, "memories": 3, "replies": 3}
+        assert [plain.stored(number) for number in numbers] == [each] * len(numbers)
+        assert plain.rows("select max(attempts) from jobs where patient = any(%s)", numbers) == [(0,)]
+        assert plain.http.get(plain.url("/health")).json()["status"] == "ok"
+        assert [line for line in logged(plain) if '"warning", "logger": "app' in line] == []
+        for name in ("worker", "service"):
+            plain.stack.stop(name)
