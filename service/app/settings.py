@@ -1,10 +1,14 @@
 """Settings, all from the environment. The README beside the package lists them."""
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_HOST = r"(?:\[[^\]]*\]|[^/?#@:,\[]*)(?::\d*)?"
+_POSTGRESQL = re.compile(rf"postgres(?:ql)?://(?:[^/?#]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?", re.DOTALL)
 
 
 def _http(url: str) -> str:
@@ -23,13 +27,13 @@ HttpUrl = Annotated[str, AfterValidator(_http)]
 
 
 class Settings(BaseSettings):
-    """One field a variable of the same name in capitals.
+    """One field a variable of the same name in capitals; an empty one is as none.
 
     Raises:
         pydantic.ValidationError: a required variable is missing or a value does not fit; its text names the variable.
     """
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore")
+    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr
     """`postgresql://user:password@host/name`, or with `?host=/folder/of/the/socket`."""
@@ -83,15 +87,14 @@ class Settings(BaseSettings):
     @field_validator("outbound_proxy")
     @classmethod
     def _http_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
-        if proxy and proxy.get_secret_value():
+        if proxy:
             _http(proxy.get_secret_value())
-            return proxy
-        return None
+        return proxy
 
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if not _POSTGRESQL.fullmatch(url.get_secret_value()):
             raise ValueError("must be a URL such as postgresql://user:password@host/name")
         return url
 
