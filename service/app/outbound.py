@@ -14,11 +14,17 @@ _INSIDE = (".local", ".internal", ".localhost")
 def client(settings: Settings, *addresses: str | None, limits: httpx.Limits) -> httpx.AsyncClient:
     """A client that reaches these addresses, each by the proxy if it has to."""
     mounts = {
-        f"all://{urlsplit(address).hostname}": httpx.AsyncHTTPTransport(proxy=proxy, limits=limits, trust_env=False)
+        f"all://{_host(address)}": httpx.AsyncHTTPTransport(proxy=proxy, limits=limits, trust_env=False)
         for address in addresses
         if address and (proxy := proxy_for(address, settings))
     }
     return httpx.AsyncClient(trust_env=False, limits=limits, mounts=mounts)
+
+
+def _host(address: str) -> str:
+    """As it stands in a URL, without the port."""
+    host = urlsplit(address).hostname or ""
+    return f"[{host}]" if ":" in host else host
 
 
 def blocking_client(settings: Settings, address: str, **arguments: Any) -> httpx.Client:

