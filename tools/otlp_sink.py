@@ -27,7 +27,7 @@ class Sink:
     def __init__(self) -> None:
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
-        self.metric_requests: list[ExportMetricsServiceRequest] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
         self.asked = 0
         self.poison: Callable[[Span], bool] = lambda _: False
         self.response = bytes(ExportTraceServiceResponse().SerializeToString())
@@ -91,7 +91,7 @@ class Sink:
             self._release.wait(timeout=60)
         if self.mode != "take":
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
-        self.metric_requests.append(request)
+        self.metrics.append(request)
         return b""
 
     def _export(self, request: ExportTraceServiceRequest, context: Any) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from app.conversation.kept import Kept
 from app.conversation.pipeline import Pipeline
-from app.observability.logs import configure_logs
+from app.observability.logs import configure_logs, starting
 from app.outbox.queue import dead_jobs, replay_dead
 from app.settings import Settings
 from app.storage.cache import Cache
@@ -45,10 +45,11 @@ async def erase(patient: str, pool: Pool, cache: Cache) -> dict[str, int]:
 
 async def run(arguments: argparse.Namespace) -> str:
     """Do one command; what to print."""
-    settings = Settings()
-    configure_logs(settings.log_level)
-    pool = await open_pool(settings.database_url.get_secret_value(), 1)
-    cache = Cache(settings.redis_url.get_secret_value())
+    with starting():
+        settings = Settings()
+        configure_logs(settings.log_level)
+        pool = await open_pool(settings, 1)
+        cache = Cache(settings.redis_url.get_secret_value())
     kept = Kept.of(settings, pool)
     try:
         if arguments.command == "erase":

@@ -21,7 +21,7 @@ from app.conversation.kept import Kept
 from app.conversation.pipeline import Pipeline
 from app.observability import init_tracing, observe_mem0_queue_size
 from app.observability.instrumentation import instrument_app, instrument_database
-from app.observability.logs import configure_logs
+from app.observability.logs import configure_logs, starting
 from app.outbox.queue import queue_size
 from app.settings import Settings
 from app.storage.cache import Cache
@@ -48,12 +48,12 @@ def create_app() -> FastAPI:
     """The application, settings from the environment; telemetry starts before it is built.
 
     Raises:
-        pydantic.ValidationError: a setting is missing or wrong.
-        ValueError: the OTLP endpoint is no URL.
+        SystemExit: the start failed, and the log says why.
     """
-    settings = Settings()
-    configure_logs(settings.log_level)
-    telemetry = init_tracing()
+    with starting():
+        settings = Settings()
+        configure_logs(settings.log_level)
+        telemetry = init_tracing()
     instrument_database()
     app = Application(
         title="Healthcare backend",
@@ -63,6 +63,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
+    app.state.phase = "starting"
     app.state.settings = settings
     app.state.telemetry = telemetry
     for module in (webhook, health, metrics_endpoint):
@@ -76,19 +77,22 @@ def create_app() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Opens everything, serves, closes everything; telemetry last, so that it tells of the rest."""
     settings: Settings = app.state.settings
-    app.state.pool = await open_pool(settings.database_url.get_secret_value(), settings.database_pool_size)
-    app.state.cache = Cache(settings.redis_url.get_secret_value())
-    app.state.http = httpx.AsyncClient(trust_env=False)
-    app.state.pipeline = Pipeline.of(settings, app.state.pool, app.state.cache)
-    app.state.kept = Kept.of(settings, app.state.pool)
+    with starting():
+        app.state.pool = await open_pool(settings, settings.database_pool_size)
+        app.state.cache = Cache(settings.redis_url.get_secret_value())
+        app.state.http = httpx.AsyncClient(trust_env=False)
+        app.state.pipeline = Pipeline.of(settings, app.state.pool, app.state.cache)
+        app.state.kept = Kept.of(settings, app.state.pool)
     background = asyncio.create_task(_prepare_and_watch(app.state.pool, app.state.kept, settings))
     gc.collect()
     gc.freeze()  # what was imported stays: walking it at each full collection is most of the latency's tail
     gc.set_threshold(10_000, 50, 50)
+    app.state.phase = "serving"
     log.info("the service is ready")
     try:
         yield
     finally:
+        app.state.phase = "stopping"
         background.cancel()
         await asyncio.gather(background, return_exceptions=True)
         await app.state.http.aclose()
@@ -102,7 +106,8 @@ async def _prepare_and_watch(pool: Pool, kept: Kept, settings: Settings) -> None
 
     Not in the worker: the one that may die must not be the one that reports.
     """
-    await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
+    with starting():
+        await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
     pruned_at = -_PRUNE_SECONDS
     while True:
         try:

@@ -128,7 +128,7 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
     replies = len(patients) + sum(delivery.answered for delivery in new)
     hidden = sum(bool(delivery.lid) for delivery in new)
     alone = sum(delivery.kind == "lid_alone" for delivery in new)
-    kept = Counter((delivery.status,) for delivery in deliveries if delivery.kept)
+    kept: Counter[tuple[str, ...]] = Counter((delivery.status,) for delivery in deliveries if delivery.kept)
     learnt = len(patients)  # hidden ids
     slots = lanes["scheduling",]
     bundle_misses, catalog_misses = len(patients), 1
@@ -160,7 +160,7 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         "mem0_write_duration_seconds_count": {("success",): texts},
         "reply_sends_total": {("success",): replies},
         "reply_send_duration_seconds_count": {("success",): replies},
-        "deliveries_kept_total": kept,
+        "deliveries_kept_total": dict(kept),
         "database_query_duration_seconds_count": {
             ("begin",): handled + late,
             ("commit",): handled + late,

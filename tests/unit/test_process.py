@@ -115,7 +115,7 @@ telemetry.shutdown()
 """
     run(collector, program)
     told: dict[str, dict[str, set[int]]] = {}
-    for request in collector.metric_requests:
+    for request in collector.metrics:
         for part in request.resource_metrics:
             (instance,) = (a.value.string_value for a in part.resource.attributes if a.key == "service.instance.id")
             for metric in part.scope_metrics[0].metrics:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -17,6 +18,7 @@ from app.settings import Settings
 from simulator.server import create_app
 from tests.support.serving import serving
 
+SETTINGS = Settings(database_url=SecretStr("postgresql://"), webhook_secret=SecretStr("secret"))
 NODE_CLOSES_AFTER_SECONDS = 5  # https://nodejs.org/api/http.html#serverkeepalivetimeout
 
 
@@ -32,7 +34,7 @@ def test_a_connection_is_used_again_until_it_was_idle_for_too_long(
         return JSONResponse({})
 
     async def send_twice(url: str) -> None:
-        async with reply_job.client() as sender:
+        async with reply_job.client(SETTINGS) as sender:
             await sender.post(url)
             await sender.post(url)
 
@@ -55,7 +57,7 @@ async def send(url: str, instance: str = "clinic") -> None:
         database_url="postgresql://x/y", webhook_secret="x", evolution_api_url=url, evolution_api_key=KEY
     )
     job = Job(1, "reply", instance, NUMBER, {"text": "Abrimos às 8h."}, "", 0, 0)
-    async with reply_job.client() as sender:
+    async with reply_job.client(settings) as sender:
         await ReplyJob(settings, sender).run(job)
 
 

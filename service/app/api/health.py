@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Awaitable
 
+import asyncpg
 import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from starlette.datastructures import State
 
 from app.observability.levels import QUEUE_SIZE
 from app.outbox.queue import dead_jobs
+from app.storage.database import Pool
 
 router = APIRouter()
 
@@ -18,22 +21,22 @@ _SECONDS = 1.0
 
 @router.get("/health")
 async def health(request: Request) -> JSONResponse:
-    """200 while messages can be answered, `degraded` when Redis or the Collector is away; 503 without PostgreSQL."""
+    """200 while messages can be answered, `degraded` when Redis or the Collector is away; else 503.
+
+    That is without PostgreSQL or its schema (`unavailable`), and before and after serving (`starting`, `stopping`).
+    """
     state = request.app.state
-    with suppress_instrumentation():  # a probe every few seconds would be most of the traces
-        postgresql, redis, collector = await asyncio.gather(
-            _check(state.pool.fetchval("select 1", timeout=_SECONDS)),
-            _check(state.cache.client.execute_command("PING")),
-            _check(_get(state.http, state.settings.collector_health_url)),
-        )
-        dead = await dead_jobs(state.pool) if postgresql == "up" else {}
-    checks = {"postgresql": postgresql, "redis": redis, "collector": collector}
-    able = postgresql == "up"
+    checks, dead = await _checks(state) if state.phase == "serving" else ({}, {})
+    able = checks.get("postgresql") == "up"
+    if state.phase != "serving":  # also when it changed meanwhile
+        status, able = state.phase, False
+    elif able:
+        status = "ok" if all(check == "up" for check in checks.values()) else "degraded"
+    else:
+        status = "unavailable"
     return JSONResponse(
         {
-            "status": ("ok" if all(check == "up" for check in checks.values()) else "degraded")
-            if able
-            else "unavailable",
+            "status": status,
             "checks": checks,
             "mem0_write_queue_size": QUEUE_SIZE.get(),
             "dead_jobs": dead,
@@ -41,6 +44,29 @@ async def health(request: Request) -> JSONResponse:
         },
         200 if able else 503,
     )
+
+
+async def _checks(state: State) -> tuple[dict[str, str], dict[str, int]]:
+    """What is up, and the dead jobs by kind."""
+    with suppress_instrumentation():  # a probe every few seconds would be most of the traces
+        (postgresql, dead), redis, collector = await asyncio.gather(
+            _postgresql(state.pool),
+            _check(state.cache.client.execute_command("PING")),
+            _check(_get(state.http, state.settings.collector_health_url)),
+        )
+    return {"postgresql": postgresql, "redis": redis, "collector": collector}, dead
+
+
+async def _postgresql(pool: Pool) -> tuple[str, dict[str, int]]:
+    """Whether it can be worked with, and the dead jobs. Without its schema, at a first start, it can't be."""
+    if await _check(pool.fetchval("select 1", timeout=_SECONDS)) == "down":
+        return "down", {}
+    try:
+        return "up", await dead_jobs(pool)
+    except asyncpg.UndefinedTableError:
+        return "without schema", {}
+    except Exception:  # away since, or slow
+        return "down", {}
 
 
 async def _check(probe: Awaitable[object]) -> str:

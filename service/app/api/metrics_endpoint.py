@@ -18,22 +18,24 @@ _PASSED_IN = ("accept", "accept-encoding")
 _PASSED_OUT = ("content-type", "content-encoding")
 _LANES = ("faq", "price", "scheduling", "complex")
 
+_UNREACHABLE = (httpx.HTTPError, RuntimeError)  # RuntimeError: the client is closed, see _client
+
 Samples = Mapping[str, list[tuple[Mapping[str, str], float]]]
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """The Collector's exposition, passed on in the format asked for; 503 when the Collector can't be reached."""
-    client: httpx.AsyncClient = request.app.state.http
     headers = {name: request.headers[name] for name in _PASSED_IN if name in request.headers}
     try:
+        client = _client(request)
         upstream = await client.send(
             client.build_request(
                 "GET", _url(request), headers={"accept-encoding": "identity"} | headers, timeout=_TIMEOUT
             ),
             stream=True,
         )
-    except httpx.HTTPError:
+    except _UNREACHABLE:
         return _unreachable()
     return StreamingResponse(
         _stream(upstream),
@@ -45,13 +47,13 @@ async def metrics(request: Request) -> Response:
 @router.get("/metrics/summary")
 async def summary(request: Request) -> JSONResponse:
     """Totals since the Collector's start, as JSON; 503 when the Collector can't be reached."""
-    client: httpx.AsyncClient = request.app.state.http
     try:
-        response = await client.get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
+        response = await _client(request).get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
         response.raise_for_status()
-    except httpx.HTTPError:
+        totals = summarise(response.text)
+    except (*_UNREACHABLE, ValueError):  # ValueError: no exposition, so no Collector
         return _unreachable()
-    return JSONResponse(summarise(response.text))
+    return JSONResponse(totals)
 
 
 def summarise(exposition: str) -> dict[str, dict[str, float | int]]:
@@ -98,6 +100,14 @@ async def _stream(upstream: httpx.Response) -> AsyncIterator[bytes]:
             yield chunk
     finally:
         await upstream.aclose()
+
+
+def _client(request: Request) -> httpx.AsyncClient:
+    """The service's client; RuntimeError before and after serving, as a closed one raises."""
+    if request.app.state.phase != "serving":
+        raise RuntimeError
+    client: httpx.AsyncClient = request.app.state.http
+    return client
 
 
 def _url(request: Request) -> str:

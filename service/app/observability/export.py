@@ -39,6 +39,7 @@ BATCH_SPANS = 64  # encoding holds the interpreter's lock: small batches keep th
 BATCH_DELAY_MS = 100
 BUFFER_BYTES = 64 * 1024 * 1024  # at some 100 bytes a span an outage of minutes at 50 messages a second
 
+CHANNEL = (("grpc.enable_http_proxy", 0),)  # the machine's proxy is not for telemetry
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds once it goes on, and counts it
 _PROBE_SECONDS = 2.0
@@ -138,7 +139,7 @@ class Spool(SpanExporter):
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
         # The default grows to two minutes: after an outage the Collector would wait for us.
-        options = [("grpc.max_reconnect_backoff_ms", 2000)]
+        options = [("grpc.max_reconnect_backoff_ms", 2000), *CHANNEL]
         self._channel = (
             grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(), options)
             if secure

@@ -1,6 +1,5 @@
 """FastAPI, redis and asyncpg, instrumented by their OpenTelemetry packages."""
 
-import os
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,7 +20,6 @@ def instrument_app(app: FastAPI) -> None:
 
     Call it before the app serves: later it is silently ignored, and FastAPI's own telemetry comes instead.
     """
-    _use_stable_names()
     FastAPIInstrumentor.instrument_app(
         app,
         excluded_urls=_NOT_TRACED,
@@ -32,7 +30,6 @@ def instrument_app(app: FastAPI) -> None:
 
 def instrument_database() -> None:
     """A CLIENT span for each query of any asyncpg connection in this process."""
-    _use_stable_names()
     instrumentor = _AsyncPGInstrumentor()  # type: ignore[no-untyped-call]
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()
@@ -40,13 +37,7 @@ def instrument_database() -> None:
 
 def instrument_cache(client: Redis) -> None:
     """A CLIENT span for each command of this client."""
-    _use_stable_names()
     RedisInstrumentor.instrument_client(client)
-
-
-def _use_stable_names() -> None:
-    """The stable HTTP and database conventions; read once, by the first instrumentor."""
-    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
 
 
 def operation(statement: object) -> str:

@@ -4,16 +4,26 @@ Our own lines are constant texts with counts and closed values. What other libra
 details, URLs, a task's result), so of theirs only the place in the code and the exception's type are kept.
 """
 
+import contextlib
 import json
 import logging
 import sys
 import threading
+import traceback as tracebacks
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 
+import yaml
 from opentelemetry import trace
+from pydantic import ValidationError
+
+from app.environment import SettingError
 
 log = logging.getLogger(__name__)
+
+_OURS = Path(__file__).parents[1]
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,6 +47,8 @@ class JsonFormatter(logging.Formatter):
 
 def _words(record: logging.LogRecord) -> str:
     """Our own line's text; of others', and of one whose arguments do not fit, the place in the code."""
+    if record.name == "uvicorn.error" and isinstance(record.msg, OSError):  # the port is in use, or not ours to have
+        return str(record.msg)
     if record.name.split(".", 1)[0] == "app":
         try:
             return record.getMessage()
@@ -72,3 +84,29 @@ def _unhandled(kind: type[BaseException], error: BaseException | None, traceback
         sys.__excepthook__(kind, error or kind(), traceback)
     else:
         log.critical("nobody handled an exception", exc_info=(kind, error or kind(), traceback))
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Within, an exception is logged with its reason and ends the process with status 3."""
+    try:
+        yield
+    except Exception as error:
+        if sys.excepthook is not _unhandled:  # not configured yet: a setting is wrong
+            configure_logs("info")
+        log.critical("the start failed: %s", reason(error))
+        raise SystemExit(3) from None
+
+
+def reason(error: Exception) -> str:
+    """The words of errors of settings and the machine; of others, which may hold rows or secrets, type and place."""
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc'])).upper()} {one['msg']}".strip() for one in wrong)
+    of_the_machine = isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl")
+    if of_the_machine or isinstance(error, SettingError | ImportError | yaml.YAMLError):
+        return f"{type(error).__qualname__}: {' '.join(str(error).split())}"
+    frames = tracebacks.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_OURS)]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in (*ours[-1:], *frames[-1:])]
+    return f"{type(error).__qualname__} at {' > '.join(dict.fromkeys(places))}"

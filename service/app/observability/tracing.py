@@ -46,8 +46,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.re import parse_env_headers
 from opentelemetry.util.types import AttributeValue
 
+from app.environment import SettingError
 from app.observability.contract import contract
-from app.observability.export import CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
+from app.observability.export import CHANNEL, CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
 from app.observability.levels import QUEUE_SIZE, create_instruments
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,11 @@ class Telemetry:
         console = [SimpleSpanProcessor(CleanConsoleExporter(resource))] if options.console else []
         _spans.processors = (self._batches, *console)
         self._exporter = _MetricExporter(
-            endpoint=options.endpoint, insecure=not options.secure, headers=dict(options.headers) or None, timeout=2
+            endpoint=options.endpoint,
+            insecure=not options.secure,
+            headers=dict(options.headers) or None,
+            timeout=2,
+            channel_options=CHANNEL,
         )
         self.meter_provider = MeterProvider(
             resource=resource,
@@ -238,7 +243,7 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
     A child that ends by `os._exit` calls `flush()` first.
 
     Raises:
-        ValueError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
+        SettingError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
     """
     global _started, _provider
     endpoint, secure = _endpoint(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4317")
@@ -294,9 +299,9 @@ def _endpoint(url: str) -> tuple[str, bool]:
     """`host:port` and whether to use TLS."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
     if parts.username or parts.password:
-        raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{parts.port or 4317}", parts.scheme == "https"
 

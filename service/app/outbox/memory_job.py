@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from app.environment import forget_proxies
+from app.outbound import blocking_client
 from app.outbox.queue import Job
 from app.settings import Settings
 from app.storage.database import Pool
 
 _EMBED_SECONDS = 10.0
+_CONNECTIONS = 5
 
 
 class MemoryJob:
@@ -50,18 +53,28 @@ class MemoryJob:
 
 
 def _open_mem0(settings: Settings) -> Any:
-    """mem0 on our PostgreSQL, with its calls home switched off, which must happen before the import."""
-    os.environ["MEM0_TELEMETRY"] = "False"
-    os.environ["MEM0_DIR"] = settings.mem0_dir
+    """mem0 on our PostgreSQL, with a pool and a client of ours: its own ask the environment."""
+    forget_proxies()  # it makes its own client first
+    os.environ["MEM0_DIR"] = settings.mem0_dir  # read at the import
     Path(settings.mem0_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     from mem0 import Memory
+    from psycopg_pool import ConnectionPool
+
+    pool = ConnectionPool(
+        settings.database_url.get_secret_value(),
+        kwargs={"prepare_threshold": None},  # nothing prepared that a pooler would give to another client
+        min_size=1,
+        max_size=_CONNECTIONS,
+        open=False,
+    )
+    pool.open(wait=False)  # PostgreSQL may be away
 
     memory = Memory.from_config(
         {
             "vector_store": {
                 "provider": "pgvector",
                 "config": {
-                    "connection_string": settings.database_url.get_secret_value(),
+                    "connection_pool": pool,
                     "collection_name": "memories",
                     "embedding_model_dims": settings.embeddings_dimensions,
                     "hnsw": False,
@@ -84,7 +97,11 @@ def _open_mem0(settings: Settings) -> Any:
     )
     memory.db = _NoHistory()
     # The client's own defaults, 10 minutes and two retries, would hold a job and a thread for as long.
-    memory.embedding_model.client = memory.embedding_model.client.with_options(timeout=_EMBED_SECONDS, max_retries=0)
+    memory.embedding_model.client = memory.embedding_model.client.with_options(
+        timeout=_EMBED_SECONDS,
+        max_retries=0,
+        http_client=blocking_client(settings, settings.embeddings_url),
+    )
     return memory
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 from opentelemetry.trace import SpanKind
 
+from app import outbound
 from app.observability.tracing import mark_error, trace_span
 from app.outbox.queue import Job
 from app.settings import Settings
@@ -24,9 +25,10 @@ _INSTRUCTION = (
 )
 
 
-def client() -> httpx.AsyncClient:
+def client(settings: Settings) -> httpx.AsyncClient:
     """To send with: it never sends on a connection that the other side is about to close, which would cost a try."""
-    return httpx.AsyncClient(trust_env=False, limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS))
+    limits = httpx.Limits(keepalive_expiry=IDLE_SECONDS)
+    return outbound.client(settings, settings.evolution_api_url, settings.llm_url, limits=limits)
 
 
 class ReplyRefusedError(Exception):

@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
 from app.observability.instrumentation import instrument_database
-from app.observability.logs import configure_logs
+from app.observability.logs import configure_logs, starting
 from app.observability.tracing import init_tracing, mark_error, trace_span
 from app.outbox.memory_job import MemoryJob
 from app.outbox.queue import Job, fail, finish, next_job
@@ -48,6 +48,8 @@ class Worker:
         self._pool = pool
         self._settings = settings
         self._stop = asyncio.Event()
+        # A job in work holds a connection, and a memory needs one more. A pooler's are few, and the web's as well.
+        self._at_once = asyncio.Semaphore(max(1, _connections(settings) // 2))
 
     def stop(self) -> None:
         """Finish the jobs in work, take no new ones."""
@@ -58,7 +60,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 with suppress_instrumentation():  # the queue's own SQL is nobody's query and would be traces of its own
-                    async with next_job(kind.kind, self._pool) as taken:
+                    async with self._at_once, next_job(kind.kind, self._pool) as taken:
                         if taken is not None:
                             await self._attempt(kind, *taken)
                 idle = taken is None
@@ -105,20 +107,26 @@ def _status(error: Exception) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
+def _connections(settings: Settings) -> int:
+    return settings.database_pool_size if settings.database_pooler else 2 * sum(_SIDE_BY_SIDE.values())
+
+
 async def run() -> None:
     """Drain the outbox until SIGTERM or SIGINT; then finish the jobs in work and flush telemetry."""
-    settings = Settings()
-    configure_logs(settings.log_level)
-    telemetry = init_tracing()
-    instrument_database()
-    pool = await open_pool(settings.database_url.get_secret_value(), 2 * sum(_SIDE_BY_SIDE.values()))
+    with starting():
+        settings = Settings()
+        configure_logs(settings.log_level)
+        telemetry = init_tracing()
+        instrument_database()
+        pool = await open_pool(settings, _connections(settings))
     worker = Worker(pool, settings)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, worker.stop)
     try:
-        async with client() as sender:
-            await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
-            memory = MemoryJob(settings, pool)
+        async with client(settings) as sender:
+            with starting():
+                await prepare_schema(pool, demo_in=settings.clinic_time_zone if settings.demo_catalog else None)
+                memory = MemoryJob(settings, pool)
             kinds: list[JobKind] = [ReplyJob(settings, sender), memory]
             gc.collect()
             gc.freeze()  # mem0's imports would be walked at each full collection
