@@ -6,6 +6,8 @@ Keep in step: docker-compose.yaml starts the same programs with the same flags a
 import contextlib
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +32,13 @@ READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 KILL_SECONDS = 10.0
 LOG_LINES = 15
+QUEUES_KEPT = 2  # damaged ones; each can have 1 GiB
+_ASIDE = "queue.damaged."
+_DAMAGED = re.compile(  # bbolt in the stack of what panicked, not in a dump of all, or what it says of a file
+    r"^(?:panic: |unexpected fault address )(?:[^\n]+\n)+\ngoroutine [^\n]+\n(?:[^\n]+\n)*?[^\n]*\bgo\.etcd\.io/bbolt"
+    r"|exporter: (?:file size too small|invalid database|version mismatch|checksum error|.*: is a directory$)",
+    re.MULTILINE,
+)
 _STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
 
 
@@ -147,6 +156,8 @@ class Component:
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 15.0
     """Then it is killed."""
+    mendable: Callable[[], bool] = lambda: False
+    """Is asked once if it dies at its start: whether `prepare` takes the cause away before another start."""
 
 
 def log_file(folder: Path, name: str) -> Path:
@@ -370,6 +381,8 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
         "otel-collector",
         (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
         ready=lambda: answers(_url(ports.collector_health)),
+        prepare=lambda: set_damaged_queue_aside(folder),
+        mendable=lambda: _queue_is_damaged(folder),
         environment={
             "OTLP_GRPC_ENDPOINT": f"{HOST}:{ports.collector_grpc}",
             "OTLP_HTTP_ENDPOINT": f"{HOST}:{ports.collector_http}",
@@ -383,6 +396,37 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
             "GOGC": "400",  # memory for CPU: a fifth less of it
         },
     )
+
+
+def set_damaged_queue_aside(folder: Path) -> None:
+    """If the Collector's last run ended because of its queue's file, take the queue away; the newest two are kept.
+
+    bbolt reads all pages at its start, and panics or refuses where one is damaged, by a power loss for instance; the
+    extension's `recreate` does not catch it.
+    """
+    queue = folder / "otel-collector" / "queue"
+    if not _queue_is_damaged(folder) or not queue.exists():
+        return
+    earlier = damaged_queues(folder)
+    target = queue.with_name(f"{_ASIDE}{_number(earlier[-1]) + 1 if earlier else 1}")
+    queue.rename(target)
+    for old in earlier[: 1 - QUEUES_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    with log_file(folder, "otel-collector").open("a", encoding="utf-8") as log:
+        log.write(f"The queue was damaged: set aside as {target}\n")
+
+
+def _queue_is_damaged(folder: Path) -> bool:
+    return bool(_DAMAGED.search(_this_run(log_file(folder, "otel-collector"))))
+
+
+def damaged_queues(folder: Path) -> list[Path]:
+    """The Collector's damaged queues that are kept, oldest first; the number in the last one's name counts all."""
+    return sorted((folder / "otel-collector").glob(f"{_ASIDE}*"), key=_number)
+
+
+def _number(queue: Path) -> int:
+    return int(queue.name.removeprefix(_ASIDE))
 
 
 def prometheus(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:

@@ -122,9 +122,11 @@ class Stack:
         self._make_way([name])
         self._prepare()
         part = self._component(name, environment=environment)
-        process = self._start(replace(part, command=(*part.command, *arguments)))
+        part = replace(part, command=(*part.command, *arguments))
         if wait:
-            components.wait_ready(part, process, self.folder)
+            self._start_all([part], _silent)
+        else:
+            self._start(part)
 
     def prepare(self, name: str) -> None:
         """What precedes a component's start, its configuration for instance, without the start."""
@@ -253,7 +255,10 @@ class Stack:
         while starting:
             for one in list(starting):
                 part, process, deadline = one
-                if components.is_ready(part, process, self.folder):
+                if not components.is_running(process) and part.mendable():
+                    starting.remove(one)
+                    self._start_again(part, report)
+                elif components.is_ready(part, process, self.folder):
                     report(part.name, "ready")
                     starting.remove(one)
                 elif time.monotonic() > deadline:
@@ -261,7 +266,13 @@ class Stack:
             time.sleep(components.POLL_SECONDS)
         for part in parts:  # one may have died since it was ready
             if self.pid(part.name) is None:
-                raise components.died(part.name, self.folder)
+                if not part.mendable():
+                    raise components.died(part.name, self.folder)
+                self._start_again(part, report)
+
+    def _start_again(self, part: Component, report: Report) -> None:
+        self._forget(part.name)
+        self._start_all([replace(part, mendable=lambda: False)], report)
 
     def _start(self, part: Component) -> psutil.Popen:
         process = components.start(part, self.folder)
@@ -379,6 +390,7 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
             stack.up(report=display.report)
         restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
         console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
+    _tell_damage(stack, console)
     _send_first_messages(stack, console)
     console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
     print_addresses(console, stack.url, stack.names)
@@ -436,12 +448,24 @@ def _restart(stack: Stack, console: Console, options: argparse.Namespace) -> int
         display.report(options.name, "starting")
         stack.start(options.name)
         display.report(options.name, "ready")
+    _tell_damage(stack, console)
     return 0
 
 
 def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
     print_status(console, [(name, stack.state(name), stack.pid(name), stack.url(name)) for name in stack.names])
+    _tell_damage(stack, console)
     return 0
+
+
+def _tell_damage(stack: Stack, console: Console) -> None:
+    if kept := components.damaged_queues(stack.folder):
+        times, last = kept[-1].suffix[1:], kept[-1]
+        console.print(
+            f"[yellow]The Collector's queue was found damaged {times} times, and set aside: the traces that waited are "
+            f"lost, metrics are not.[/] Kept until you delete it: {escape(str(last))}",
+            soft_wrap=True,
+        )
 
 
 def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:
