@@ -39,10 +39,10 @@ load: $(INSTALLED) ## Send messages, compare with Prometheus: make load N=500 RA
 	@$(IN_STACK) $(PY) -m simulator load --messages $(N) --rate $(RATE) $(if $(SEED),--seed $(SEED))
 
 trace: $(INSTALLED) ## Print a trace, the newest slow one or this one: make trace ID=…
-	@$(IN_STACK) $(PY) -m tools.trace $(ID)
+	@$(PY) -m tools.trace $(ID)
 
 slow: $(INSTALLED) ## The slowest requests by lane and the trace of the slowest; one lane: make slow LANE=price
-	@$(IN_STACK) $(PY) -m tools.slow $(LANE)
+	@$(PY) -m tools.slow $(LANE)
 
 preview: $(INSTALLED) ## Draw the dashboards without Grafana; the day that ships: make preview FROM=day
 	@$(PY) -m tools.preview $(FROM) $(ARGS)
@@ -54,14 +54,14 @@ dashboards-format: $(INSTALLED) ## Bring the dashboards' files into normal form
 	@$(PY) -m tools.dashboards format
 
 alerts: $(INSTALLED) ## What fires, and who was told; wait for more: make alerts ARGS=--follow
-	@$(IN_STACK) $(PY) -m tools.alerts show $(ARGS)
+	@$(PY) -m tools.alerts show $(ARGS)
 
 silence: $(INSTALLED) ## Tell nobody of an alert: make silence ALERT=HighErrorRate FOR=2h WHY="Ana mends it"
-	@$(IN_STACK) $(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
+	@$(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
 		$(if $(FOR),--for $(FOR)) $(if $(WHY),--why "$(WHY)")
 
 unsilence: $(INSTALLED) ## End an alert's silences: make unsilence ALERT=…
-	@$(IN_STACK) $(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
+	@$(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
 
 erase: $(INSTALLED) ## Remove a patient's messages, jobs and memories: make erase PATIENT=…
 	@$(IN_STACK) $(PY) -m app.admin erase $(or $(PATIENT),$(error whose? make erase PATIENT=…))

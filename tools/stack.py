@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -199,13 +201,13 @@ class Stack:
             self.folder.chmod(0o711)  # PostgreSQL's user may have to pass; what is secret has its own mode
 
     def _prepare(self) -> None:
-        text = "".join(f"{name}={value}\n" for name, value in self.service_environment().items())
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.service_environment().items())
         _write_private(self.folder / "service.env", text)
 
     def _secrets(self) -> dict[str, str]:
         self.make_folder()
         file = self.folder / "secrets.json"
-        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        known = _read(file)
         if missing := [name for name in SECRETS if name not in known]:
             known |= {name: secrets.token_urlsafe(24) for name in missing}
             _write_private(file, json.dumps(known))
@@ -285,7 +287,7 @@ class Stack:
         }
         file = self._record_file(part.name)
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(record), "utf-8")
+        _write_private(file, json.dumps(record))
         return process
 
     def _process(self, name: str) -> psutil.Process | None:
@@ -305,10 +307,7 @@ class Stack:
         return self.folder / "run" / f"{name}.json"
 
     def _record(self, name: str) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._record_file(name).read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
+        return _read(self._record_file(name))
 
     def _forget(self, name: str) -> None:
         self._record_file(name).unlink(missing_ok=True)
@@ -321,11 +320,19 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
+def _read(file: Path) -> dict[str, Any]:
+    """What was written there; nothing if there is none, or a power loss left it empty."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def _write_private(file: Path, text: str) -> None:
-    """For us alone from the first byte on."""
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as output:
+    """For us alone from the first byte on, and whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as output:
         output.write(text)
+    Path(output.name).replace(file)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -364,13 +371,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
-    try:
-        choices = json.loads((STATE / CHOICES_FILE).read_text("utf-8"))
+    if choices := _read(STATE / CHOICES_FILE):
         stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
         if any(map(stack.pid, stack.names)):
             return stack
-    except FileNotFoundError:
-        pass
     return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
 
 
@@ -385,7 +389,7 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
             print_addresses(console, stack.url, stack.names)
             return 0
         choices = {"ports": asdict(stack.ports), "store": stack.store}
-        (stack.folder / CHOICES_FILE).write_text(json.dumps(choices), "utf-8")
+        _write_private(stack.folder / CHOICES_FILE, json.dumps(choices))
         with Display(console) as display:
             stack.up(report=display.report)
         restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
