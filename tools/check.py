@@ -134,7 +134,7 @@ def validates(it: Checked) -> Iterator[Finding]:
             [ensure("otelcol"), "validate", f"--config={file}"],
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     if run.returncode:
@@ -158,7 +158,7 @@ def promtool_agrees(it: Checked) -> Iterator[Finding]:
     """Prometheus' own checker takes its rule files."""
     for path in it.sources.matching(*RULES):
         command, text = (str(ensure("promtool")), "check", "rules"), it.sources.text(path)
-        run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=False)
         if run.returncode:
             said = " ".join((run.stderr or run.stdout).replace("standard input", path).split())
             yield Finding(path, 0, f"promtool check rules: {said}")

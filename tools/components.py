@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -474,9 +474,26 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
         raise ComponentError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
         raise ComponentError(f"{source}: nothing is known here of {error}; tools/components.py has the list") from error
-    config["rule_files"] = [str(source.parent / pattern) for pattern in config.get("rule_files", ())]
+    config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def _beside(source: Path, pattern: str) -> str:
+    """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of."""
+    return str(Path(re.sub(r"([\\*?\[])", r"\\\1", str(source.parent))) / pattern)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """A YAML document's value with these parts of its texts replaced."""
+    if isinstance(value, dict):
+        return {key: _replaced(inner, texts) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_replaced(inner, texts) for inner in value]
+    if isinstance(value, str):
+        for old, new in texts.items():
+            value = value.replace(old, new)
+    return value
 
 
 def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:
@@ -503,12 +520,12 @@ def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Pat
 
     Raises ComponentError for a configuration that is no YAML.
     """
-    text = source.read_text("utf-8").replace("http://simulator:8085", _url(ports.simulator))
+    ours = {"http://simulator:8085": _url(ports.simulator), "/run/secrets": str(receivers or target.parent / "secrets")}
     try:
-        config = yaml.safe_load(text.replace("/run/secrets", str(receivers or target.parent / "secrets")))
+        config = _replaced(yaml.safe_load(source.read_text("utf-8")), ours)
     except yaml.YAMLError as error:
         raise ComponentError(f"{source} is no YAML: {error}") from error
-    config["templates"] = [str(source.parent / pattern) for pattern in config.get("templates", ())]
+    config["templates"] = [_beside(source, pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 

@@ -120,7 +120,7 @@ def _failing(arguments: Sequence[str], **environment: str) -> str:
         cwd=ROOT,
         env={key: text for key, text in os.environ.items() if key != "PYTHONPATH"} | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py)", ran.stdout, re.MULTILINE)

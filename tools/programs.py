@@ -216,7 +216,9 @@ def on_path(name: str) -> Path | None:
     command = [found, *program.version_command[1:]]
     environment = os.environ | {"GOTOOLCHAIN": "local"}  # an old Go would go and fetch the version that go.mod names
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=environment)
+        run = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     versions = re.findall(r"\d+\.\d+\.\d+", run.stdout + run.stderr)
@@ -255,7 +257,7 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
 def locked(path: Path, report: Report = lambda _: None) -> Iterator[None]:
     """Holds a file lock that ends with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

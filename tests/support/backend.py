@@ -99,7 +99,7 @@ class Backend:
     def _run(self, *arguments: str) -> str:
         environment = os.environ | self.stack.service_environment()
         return subprocess.run(
-            [sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True
+            [sys.executable, *arguments], env=environment, check=True, capture_output=True, encoding="utf-8"
         ).stdout
 
     def stored(self, number: str) -> dict[str, int]:

@@ -65,7 +65,7 @@ def edited(base: Sources, diff: str) -> Sources:
             cwd=folder,
             input=diff,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if run.returncode:

@@ -29,7 +29,7 @@ _UNKNOWN = Lane("complex", "", "pt")
 
 
 def _load_rules() -> list[tuple[re.Pattern[str], Lane]]:
-    table = yaml.safe_load(Path(__file__).with_name("lanes.yaml").read_text())
+    table = yaml.safe_load(Path(__file__).with_name("lanes.yaml").read_text("utf-8"))
     return [
         (_any_of(words), Lane(rule["lane"], rule["topic"], language))
         for rule in table

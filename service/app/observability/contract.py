@@ -51,7 +51,7 @@ class Contract:
 @cache
 def contract() -> Contract:
     """The contract of this checkout, or of this image, which holds the same file at the same place."""
-    return Contract(yaml.safe_load(PATH.read_text()))
+    return Contract(yaml.safe_load(PATH.read_text("utf-8")))
 
 
 def _labels(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -37,9 +37,9 @@ async def _no_reset(_: Connection) -> None:
 async def prepare_schema(pool: Pool, *, demo_catalog: bool) -> None:
     """Apply schema.sql, repeating until PostgreSQL answers."""
     folder = Path(__file__).parent
-    statements = (folder / "schema.sql").read_text()
+    statements = (folder / "schema.sql").read_text("utf-8")
     if demo_catalog:
-        statements += (folder / "demo.sql").read_text()
+        statements += (folder / "demo.sql").read_text("utf-8")
     with suppress_instrumentation():
         while True:
             try:
