@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simulator.entry import run
 from simulator.load import Report, send_async
 from simulator.messages import stream
 from simulator.settings import SettingMissingError, setting
@@ -143,4 +144,4 @@ def _fail(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

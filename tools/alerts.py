@@ -4,7 +4,6 @@ import argparse
 import getpass
 import os
 import re
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ import promql_parser as promql
 from rich.console import Console
 from rich.markup import escape
 
+from simulator.entry import run
 from tools.components import ComponentError
 from tools.where import where
 
@@ -198,4 +198,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

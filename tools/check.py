@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from simulator import entry
 from tools import collector_yaml, contract, metrics_page
 from tools.collector_rules import RULES as COLLECTOR_RULES
 from tools.collector_rules import Checked
@@ -228,4 +228,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -170,7 +170,8 @@ def start(component: Component, folder: Path) -> psutil.Popen:
     log = log_file(folder, component.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST, "localhost")))
-    environment = os.environ | {"NO_PROXY": no_proxy, "no_proxy": no_proxy} | dict(component.environment)
+    ours = {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONUTF8": "1"}
+    environment = os.environ | ours | dict(component.environment)
     try:
         component.prepare()
         with log.open("a", encoding="utf-8") as output:
@@ -480,7 +481,12 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
 
 
 def _beside(source: Path, pattern: str) -> str:
-    """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of."""
+    """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of.
+
+    Raises ComponentError for a *, which Prometheus takes for a pattern, escaped or not.
+    """
+    if "*" in str(source.parent):
+        raise ComponentError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
     return str(Path(re.sub(r"([\\*?\[])", r"\\\1", str(source.parent))) / pattern)
 
 

