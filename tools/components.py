@@ -392,7 +392,7 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
             "SELF_METRICS_PORT": str(ports.collector_own),
             "HEALTH_ENDPOINT": f"{HOST}:{ports.collector_health}",
             "TRACE_STORE_ENDPOINT": f"{HOST}:{store_port}",
-            "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue"),
+            "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue").replace("$", "$$"),  # else it expands that too
             "GOMEMLIMIT": "400MiB",
             "GOGC": "400",  # memory for CPU: a fifth less of it
         },

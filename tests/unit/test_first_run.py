@@ -88,6 +88,11 @@ def test_prometheus_and_alertmanager_find_their_files_whatever_their_folder_is_c
     assert "1 templates" in seen
 
 
+def test_the_collectors_queue_is_in_its_folder_whatever_that_is_called(databases: Stack) -> None:
+    databases.start("otel-collector")
+    assert (databases.folder / "otel-collector" / "queue" / "exporter_otlp_grpc__traces").exists()
+
+
 def test_a_folder_that_prometheus_cannot_take_is_refused_with_the_reason(tmp_path: Path) -> None:
     source = tmp_path / "a*b" / "prometheus.yml"
     source.parent.mkdir()
