@@ -180,7 +180,7 @@ def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report)
     with (
         asked.open("rb") as given,
         answered.open("wb") as output,
-        subprocess.Popen([program], stdin=given, stdout=output, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen([program], stdin=given, stdout=output, stderr=subprocess.PIPE, encoding="utf-8") as process,
     ):
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         for line in process.stderr:
