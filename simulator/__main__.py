@@ -90,7 +90,7 @@ def _load(options: argparse.Namespace) -> int:
     url = (options.url or setting("SERVICE_URL", SERVICE_URL)).rstrip("/")
     secret = options.secret or setting("WEBHOOK_SECRET")
     if options.forever:
-        asyncio.run(send_async(stream(seed), url, secret, options.rate))
+        asyncio.run(send_async(stream(seed, everyday=True), url, secret, options.rate))
     # Each command imports its own: the image that serves has no rich, and loading shall not wait for FastAPI.
     from rich.console import Console
 
@@ -125,7 +125,7 @@ def _serve(options: argparse.Namespace) -> int:
     )
     traffic = None
     if options.traffic:
-        deliveries = stream(secrets.randbelow(1_000_000))
+        deliveries = stream(secrets.randbelow(1_000_000), everyday=True)
         traffic = send_async(
             deliveries, setting("SERVICE_URL", SERVICE_URL), setting("WEBHOOK_SECRET"), options.traffic
         )

@@ -1,14 +1,15 @@
-"""A seeded stream of webhook deliveries as Evolution API makes them. Same seed, same bytes, ids and times included."""
+"""A seeded stream of webhook deliveries as Evolution API makes them. Same seed, same messages; their times are now."""
 
 import json
 import random
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import count as counting
 from itertools import islice
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -16,27 +17,13 @@ import yaml
 INSTANCE = "clinic-demo"
 WEBHOOK = "/webhooks/evolution"
 PATIENTS = 40  # few enough that most of them write again while their context is still cached
-FIRST_SECOND = 1_767_225_600  # 2026-01-01T00:00:00Z; the n-th delivery is n seconds later, whenever it is sent
 
-# Shares are dealt from shuffled decks, not rolled: any 20 classified messages in a row hold 15 of the fast path.
+# Shares are dealt from shuffled decks, not rolled: any 20 messages with words in a row hold 15 of the fast path.
 LANES = {"faq": 9, "price": 6, "scheduling": 3, "complex": 2}
-KINDS = {
-    "text": 24,
-    "extended_text": 8,
-    "image_caption": 4,
-    "lid": 2,
-    "reaction": 2,
-    "group": 1,
-    "own": 2,
-    "status_broadcast": 1,
-    "edited": 1,
-    "unknown_event": 1,
-    "duplicate": 2,
-    "bad_secret": 1,
-    "malformed": 1,
-}
-CLASSIFIED = frozenset({"text", "extended_text", "image_caption", "lid"})
-REJECTED = frozenset({"bad_secret", "malformed"})
+SHAPES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text("utf-8"))
+KINDS: dict[str, int] = {kind: shape["share"] for kind, shape in SHAPES.items()}
+_STATUS = {"words": "success", "thing": "success", "nothing": "ignored", "new": "ignored", "duplicate": "duplicate"}
+_KEPT = {"new", "broken"}
 
 CORPUS: dict[str, dict[str, list[str]]] = yaml.safe_load(Path(__file__).with_name("corpus.yaml").read_text("utf-8"))
 
@@ -59,27 +46,42 @@ class Delivery:
     message_id: str
     number: str
     """The invented patient's."""
+    lid: str
+    """The patient's hidden id, or empty where the delivery does not tell it."""
+    remembered: bool
+    """Whether it has words, which make a memory."""
+    answered: bool
+    """Whether a reply is due."""
+    kept: bool
+    """Whether it is kept, because nobody understands it."""
 
 
-def generate(seed: int, count: int) -> list[Delivery]:
-    """The first `count` deliveries of the seed's stream."""
-    return list(islice(stream(seed), count))
+def generate(seed: int, count: int, now: int | None = None) -> list[Delivery]:
+    """The first `count` deliveries of the seed's stream, all of the same second."""
+    return list(islice(stream(seed, now=int(time.time()) if now is None else now), count))
 
 
-def stream(seed: int) -> Iterator[Delivery]:
-    """The seed's deliveries without end."""
+def stream(seed: int, *, now: int | None = None, everyday: bool = False) -> Iterator[Delivery]:
+    """The seed's deliveries without end.
+
+    Args:
+        seed: same seed, same messages.
+        now: the second that is told as the time of all; None: of each the one in which it is made.
+        everyday: without what is kept: it would have to be looked into.
+    """
     rng = random.Random(seed)  # noqa: S311  repeatable on purpose, guards nothing
-    kinds, lanes = _deal(rng, KINDS), _deal(rng, LANES)
+    shares = {kind: share for kind, share in KINDS.items() if not (everyday and SHAPES[kind]["is"] in _KEPT)}
+    kinds, lanes = _deal(rng, shares), _deal(rng, LANES)
     recent: deque[Delivery] = deque(maxlen=50)
-    for index in counting():
+    while True:
         kind = next(kinds)
         if kind == "duplicate" and recent:
-            yield replace(rng.choice(recent), kind=kind, lane="none", status="duplicate")
+            yield replace(rng.choice(recent), kind=kind, lane="none", status="duplicate", answered=False)
             continue
         kind = "text" if kind == "duplicate" else kind  # nothing to repeat yet
-        patient = rng.randint(1, PATIENTS)
-        delivery = deliver(rng, kind, next(lanes) if kind in CLASSIFIED else "none", index, patient)
-        if kind in CLASSIFIED:
+        lane = next(lanes) if SHAPES[kind]["is"] == "words" else "complex"
+        delivery = deliver(rng, kind, lane, rng.randint(1, PATIENTS), now)
+        if delivery.status == "success":
             recent.append(delivery)
         yield delivery
 
@@ -91,81 +93,85 @@ def _deal(rng: random.Random, shares: Mapping[str, int]) -> Iterator[str]:
         yield from cards
 
 
-def deliver(rng: random.Random, kind: str, lane: str, index: int, patient: int) -> Delivery:
-    """One delivery of a kind (see KINDS), the `index`-th of its stream, of the invented patient with this number."""
-    number = f"5500900{patient:06d}"
-    message_id = f"3EB0{rng.getrandbits(72):018X}"
-    texts = CORPUS[lane if kind in CLASSIFIED else rng.choice(list(CORPUS))]
-    text = rng.choice(texts[rng.choice(list(texts))])
-    event, data = _event(kind, number, message_id, text, FIRST_SECOND + index)
-    body = json.dumps(_envelope(event, data, FIRST_SECOND + index), ensure_ascii=False).encode()
+def deliver(rng: random.Random, kind: str, lane: str, patient: int, now: int | None = None) -> Delivery:
+    """One delivery of a kind (see KINDS), of the invented patient with this number.
+
+    Args:
+        rng: for what the rest does not say.
+        kind: of shapes.yaml.
+        lane: of the words, where it has some.
+        patient: 0 to 999 999.
+        now: the second that is told as its time; None: this one.
+    """
+    shape, number = SHAPES[kind], f"5500900{patient:06d}"
+    second = int(time.time()) if now is None else now
+    texts = CORPUS[lane]
+    values: dict[str, Any] = {
+        "text": rng.choice(texts[rng.choice(list(texts))]),
+        "id": f"3EB0{rng.getrandbits(72):018X}",
+        "number": number,
+        "jid": f"{number}@s.whatsapp.net",
+        "lid": f"9{patient:06d}00000001@lid",
+        "seconds": str(second),
+        "three_days_ago": second - 3 * 86_400,
+        "long": {"low": second & 0xFFFFFFFF, "high": second >> 32, "unsigned": True},
+    }
+    event = shape.get("event", "messages.upsert")
+    body = json.dumps(_envelope(event, shape, values, second), ensure_ascii=False).encode()
     suffix = "/" + event.replace(".", "-") if rng.random() < 0.25 else ""
+    status = _STATUS.get(shape["is"], "rejected")
     return Delivery(
         kind=kind,
         path=WEBHOOK + suffix,
-        body=body[: len(body) // 2] if kind == "malformed" else body,
-        genuine=kind != "bad_secret",
-        lane=lane,
-        status="success" if kind in CLASSIFIED else "rejected" if kind in REJECTED else "ignored",
-        message_id=message_id,
+        body=body[: len(body) // 2] if shape["is"] == "broken" else body,
+        genuine=shape["is"] != "stranger",
+        lane=lane if status == "success" else "none",
+        status=status,
+        message_id=_filled(shape.get("key", {}).get("id", "$id"), values),
         number=number,
+        lid=values["lid"] if "$lid" in shape.get("key", {}).values() else "",
+        remembered=shape["is"] == "words",
+        answered=status == "success" and kind != "old",
+        kept=shape["is"] in _KEPT,
     )
 
 
-def _envelope(event: str, data: dict[str, Any], second: int) -> dict[str, Any]:
-    return {
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """A shape with its `$names` filled in; one that stands alone may be more than text."""
+    if isinstance(value, dict):
+        return {name: _filled(item, values) for name, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    return values[value[1:]] if value[1:] in values and value[0] == "$" else Template(value).substitute(values)
+
+
+def _envelope(event: str, shape: Mapping[str, Any], values: Mapping[str, Any], second: int) -> dict[str, Any]:
+    envelope: dict[str, Any] = {
         "event": event,
         "instance": INSTANCE,
-        "data": data,
+        "data": _filled(_data(shape, values, second), values),
         "destination": f"http://service:8000{WEBHOOK}",
         "date_time": datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "sender": "5500900999999@s.whatsapp.net",
         "server_url": "http://evolution:8080",
         "apikey": None,
     }
+    envelope.update(shape.get("envelope", {}))
+    return envelope
 
 
-def _event(kind: str, number: str, message_id: str, text: str, second: int) -> tuple[str, dict[str, Any]]:
-    """The event's name and its `data`; each kind differs from a plain text in one thing."""
-    jid = f"{number}@s.whatsapp.net"
-    key: dict[str, Any] = {"remoteJid": jid, "fromMe": False, "id": message_id, "addressingMode": "pn"}
-    message: dict[str, Any] = {"conversation": text}
-    message_type = "conversation"
-    match kind:
-        case "unknown_event":
-            return "presence.update", {"id": jid, "presences": {jid: {"lastKnownPresence": "composing"}}}
-        case "edited":
-            return "messages.edited", {
-                "key": key,
-                "type": "MESSAGE_EDIT",
-                "editedMessage": message,
-                "timestampMs": str(second * 1000),
-            }
-        case "extended_text":
-            message_type, message = "extendedTextMessage", {"extendedTextMessage": {"text": text}}
-        case "image_caption":
-            image = {"mimetype": "image/jpeg", "caption": text, "fileLength": "48213", "height": 1280, "width": 960}
-            message_type, message = "imageMessage", {"imageMessage": image}
-        case "reaction":
-            message_type, message = (
-                "reactionMessage",
-                {"reactionMessage": {"key": key | {"fromMe": True}, "text": "👍"}},
-            )
-        case "group":
-            key |= {"remoteJid": "120363000000000001@g.us", "participant": jid}
-        case "lid":
-            key |= {"remoteJid": f"9{number[-6:]}00000001@lid", "remoteJidAlt": jid, "addressingMode": "lid"}
-        case "own":
-            key["fromMe"] = True
-        case "status_broadcast":
-            key |= {"remoteJid": "status@broadcast", "participant": jid}
-    return "messages.upsert", {
+def _data(shape: Mapping[str, Any], values: Mapping[str, Any], second: int) -> dict[str, Any]:
+    key = {"remoteJid": "$jid", "fromMe": False, "id": "$id", "addressingMode": "pn", **shape.get("key", {})}
+    if "event" in shape:
+        return {"key": key, **shape["data"]}
+    return {
         "key": key,
-        "pushName": f"Test Patient {number[-2:]}",
+        "pushName": f"Test Patient {values['number'][-2:]}",
         "status": "DELIVERY_ACK",
-        "message": message,
-        "messageType": message_type,
+        "message": shape["message"],
+        "messageType": next(iter(shape["message"]), "conversation"),
         "messageTimestamp": second,
         "instanceId": "00000000-0000-4000-8000-000000000001",
         "source": "android",
+        **shape.get("data", {}),
     }

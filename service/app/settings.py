@@ -1,12 +1,14 @@
 """Settings, all from the environment. The README beside the package lists them."""
 
 import re
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _HOST = r"(?:\[[^\]]*\]|[^/?#@:,\[]*)(?::\d*)?"
 _POSTGRESQL = re.compile(rf"postgres(?:ql)?://(?:[^/?#]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?", re.DOTALL)
 
@@ -24,6 +26,12 @@ def _http(url: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_http)]
+
+
+def _duration(value: object) -> object:
+    """`90s`, `30m`, `6h` or `2d`; anything else, seconds for instance, is left to pydantic."""
+    found = re.fullmatch(r"\s*(\d+)\s*([smhd])\s*", value) if isinstance(value, str) else None
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else value
 
 
 class Settings(BaseSettings):
@@ -53,6 +61,13 @@ class Settings(BaseSettings):
     evolution_api_key: SecretStr = SecretStr("")
     replies_per_sender_per_minute: int = Field(20, gt=0)
     """Beyond it messages are still stored, but not answered: two bots would answer each other for ever."""
+
+    answer_within: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(hours=6)
+    """An older message is stored and remembered, but not answered. `6h`, `90m`, or seconds."""
+    kept_deliveries: int = Field(10_000, ge=0)
+    """Deliveries that were not understood and are kept, at most; the oldest go first."""
+    kept_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    kept_days: int = Field(30, gt=0)
 
     embeddings_url: HttpUrl = "http://127.0.0.1:8085/v1"
     embeddings_api_key: SecretStr = SecretStr("unused")

@@ -107,7 +107,9 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
     patients = sorted({delivery.number for delivery in deliveries if delivery.status == "success"})
     backend.flush_redis()
     for number in patients:  # one after the other: two at once would both miss the caches
-        assert backend.post(event(number)).json() == {"status": "success", "lane": "price"}
+        first = event(number)
+        first["data"]["key"] |= {"remoteJid": f"9{number[-6:]}00000001@lid", "remoteJidAlt": f"{number}@s.whatsapp.net"}
+        assert backend.post(first).json() == {"status": "success", "lane": "price"}
     report = deliver(backend, deliveries)
     assert report.answered == Counter((delivery.lane, delivery.status) for delivery in deliveries)
     answered = Counter(report.answered) + Counter({("price", "success"): len(patients)})
@@ -118,7 +120,13 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         {(lane,): count for (lane, status), count in answered.items() if status == "success"}
     )
     handled, duplicates = lanes.total(), answered["none", "duplicate"]
-    texts = handled  # each success of the simulator carries a text, so each makes a memory
+    new = [delivery for delivery in deliveries if delivery.status == "success"]
+    texts = len(patients) + sum(delivery.remembered for delivery in new)
+    replies = len(patients) + sum(delivery.answered for delivery in new)
+    hidden = sum(bool(delivery.lid) for delivery in new)
+    alone = sum(delivery.kind == "lid_alone" for delivery in new)
+    kept = Counter((delivery.status,) for delivery in deliveries if delivery.kept)
+    learnt = len(patients)  # hidden ids
     slots = lanes["scheduling",]
     bundle_misses, catalog_misses = len(patients), 1
     late = counts.of("database_query_duration_seconds_count", "operation")["begin",] - handled
@@ -141,6 +149,7 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
             ("get", "catalog"): handled,
             ("set", "bundle"): bundle_misses,
             ("set", "catalog"): catalog_misses,
+            ("delete", "bundle"): 2 * learnt,
         },
         "cache_hits_total": {("bundle",): handled - bundle_misses, ("catalog",): handled - catalog_misses},
         "cache_misses_total": {("bundle",): bundle_misses, ("catalog",): catalog_misses},
@@ -149,8 +158,11 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         "database_query_duration_seconds_count": {
             ("begin",): handled + late,
             ("commit",): handled + late,
-            ("insert",): 2 * handled + bundle_misses + late,  # claim, jobs; patient
-            ("select",): 2 * handled + bundle_misses + catalog_misses + slots,  # history, replies; memories
+            ("insert",): 2 * handled + bundle_misses + late + learnt + kept.total(),  # claim, jobs; patient
+            ("select",): handled + replies + bundle_misses + catalog_misses + slots + hidden + 3 * learnt,
+            ("update",): learnt + alone,  # what was under the hidden id
+            ("with",): learnt,
+            ("delete",): kept.total(),  # beyond the bounds
         },
         "errors_total": {},
     }
@@ -273,18 +285,21 @@ def test_the_service_starts_and_answers_while_the_collector_is_away(backend: Bac
 def test_requests_that_are_no_webhooks_are_not_counted_and_refused_ones_are(backend: Backend, counts: Counts) -> None:
     url = backend.url("/webhooks/evolution")
     wrong = {"X-Webhook-Secret": "wrong"}
-    for method, path in (("GET", ""), ("PUT", ""), ("POST", "/"), ("POST", "/a/b")):
-        backend.http.request(method, url + path)
+    for method in ("GET", "PUT"):
+        backend.http.request(method, url)
     backend.http.post(backend.url("/wp-admin.php"))
     codes = [
         backend.http.post(url, content=b"{").status_code,
         backend.http.post(url + "/5511999990000", content=b"{", headers=wrong).status_code,
         backend.post(b"x" * 11_000_000).status_code,
         backend.post(b"{").status_code,
+        backend.http.post(url + "/").status_code,
+        backend.http.post(url + "/a/b").status_code,
+        backend.http.post(backend.url("/webhooks/whatsapp/5511999990000")).status_code,
     ]
-    assert codes == [401, 403, 413, 422]
+    assert codes == [401, 403, 413, 422, 401, 404, 404]
     for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
-        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 4}), metric)  # type: ignore[misc]
+        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 7}), metric)  # type: ignore[misc]
 
 
 def test_several_messages_at_once_from_the_same_thread_of_load_keep_their_traces_apart(backend: Backend) -> None:

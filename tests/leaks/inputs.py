@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def text_event(text: str = MESSAGE) -> dict[str, Any]:
             "status": "DELIVERY_ACK",
             "message": {"conversation": text, "messageContextInfo": {"deviceListMetadata": {"senderKeyHash": ALL}}},
             "messageType": "conversation",
-            "messageTimestamp": 1767225600,
+            "messageTimestamp": int(time.time()),
             "instanceId": ALL,
             "source": ALL,
             "contextInfo": {"mentionedJid": [JID.text, PHONE.text], "quotedMessage": {"conversation": TEXT.text}},
@@ -115,6 +116,10 @@ def bodies() -> Iterator[bytes]:
             yield encode(replaced(text_event(), ("data", "key", "id"), spelling))
     for kind in ("presence.update", "messages.edited", "contacts.update", ALL, JID.text):
         yield encode(text_event() | {"event": kind})
+    for message in ({"aKindOfTomorrow": {"text": ALL}}, {ALL: {"message": {ALL: ALL}}}, {"viewOnceMessage": ALL}, {}):
+        yield encode(replaced(text_event(), ("data", "message"), message))
+    for sender in (f"{PHONE.text}@interop", f"{ALL}@{ALL}", f"{PHONE.text}:12@bot"):
+        yield encode(replaced(text_event(), ("data", "key", "remoteJid"), sender))
 
 
 def garbage(canary: Canary) -> Iterator[bytes]:
@@ -151,6 +156,8 @@ def around() -> Iterator[Request]:
             f"{WEBHOOK}/messages-upsert?phone={path}",
             f"/{path}",
             f"{WEBHOOK}/a/{path}",
+            f"/webhooks/{path}",
+            f"//webhooks//evolution//{path}//",
         ):
             yield Request(encode(text_event()), place)
             yield Request(canary.text.encode(), place, authorised=False)

@@ -25,6 +25,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     settings = HOSTILE_ENVIRONMENT | {
         "WEBHOOK_JWT_KEY": "a-key-of-32-bytes-for-evolution!",
         "WEBHOOK_MAX_BODY_BYTES": "8000000",
+        "KEPT_DELIVERIES": "5",
+        "KEPT_BYTES": "100000",
     }
     backend = Backend(tmp_path_factory.mktemp("backend"), sink, settings)
     backend.stack.up(only=("postgres", "redis", "simulator", "worker", "service"))

@@ -158,7 +158,9 @@ def test_erase_removes_one_patient_and_nobody_else(backend: Backend) -> None:
     for one in (number, other, number):
         backend.post(event(one))
     until(lambda: backend.settled(number) and backend.settled(other), "the jobs are done")
-    assert backend.admin("erase", number) == "erased: 4 jobs, 2 messages, 2 memories, 1 patients\n"
+    assert backend.admin("erase", number) == (
+        "erased: 4 jobs, 2 messages, 2 memories, 1 patients, 0 hidden ids, 0 kept deliveries\n"
+    )
     gone = {"messages": 0, "reply jobs": 0, "memories": 0}
     assert gone.items() <= backend.stored(number).items()
     assert backend.stored(other) == {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}

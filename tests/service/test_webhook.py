@@ -19,8 +19,8 @@ from tools.waiting import until
 JWT_KEY = "a-key-of-32-bytes-for-evolution!"
 
 
-def token(key: str = JWT_KEY, app: str = "evolution", lifetime: int = 600) -> str:
-    now = int(time.time())
+def token(key: str = JWT_KEY, app: str = "evolution", lifetime: int = 600, issued_in: int = 0) -> str:
+    now = int(time.time()) + issued_in
     return jwt.encode({"iat": now, "exp": now + lifetime, "app": app, "action": "webhook"}, key, "HS256")
 
 
@@ -103,7 +103,7 @@ def test_who_does_not_know_the_secret_is_refused(backend: Backend, secret: str) 
     [
         ({"key": "another-key-of-32-bytes-for-nobody"}, 403),
         ({"app": "somebody"}, 403),
-        ({"lifetime": -1}, 403),
+        ({"lifetime": -120}, 403),
         (None, 403),
         ({}, 200),
     ],
@@ -156,7 +156,7 @@ def test_422_says_where_and_repeats_nothing(backend: Backend) -> None:
     assert answer.status_code == 422
     assert answer.json() == {
         "error": "the body is no event of Evolution API",
-        "details": [{"loc": "data.key.id", "type": "string_type"}],
+        "details": [{"loc": "data.key.id", "type": "value_error"}],
     }
 
 
@@ -164,7 +164,6 @@ def test_422_says_where_and_repeats_nothing(backend: Backend) -> None:
     ("method", "path", "code"),
     [
         ("GET", "/webhooks/evolution", 405),
-        ("POST", "/webhooks/evolution/", 404),
         ("POST", "/webhooks/evolution/a/b", 404),
         ("POST", "/wp-admin.php", 404),
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,11 @@ class Backend:
         with redis.Redis.from_url(self.stack.url("redis")) as client:
             client.flushall()
 
-    def replies(self, number: str) -> list[str]:
-        """The texts that Evolution accepted for a number."""
+    def replies(self, number: str, what: str = "text") -> list[str]:
+        """The texts that Evolution accepted for a number, or what else of them (`instance`)."""
         headers = {"apikey": self.stack.service_environment()["EVOLUTION_API_KEY"]}
         answer = self.http.get(self.stack.url("simulator") + "/received", headers=headers).raise_for_status()
-        return [reply["text"] for reply in answer.json()["replies"] if reply["number"] == number]
+        return [reply[what] for reply in answer.json()["replies"] if reply["number"] == number]
 
     def fault(self, **faults: Any) -> None:
         """Let the simulator misbehave, or behave again: `send_text={"status": 500}`, `embeddings=None`."""
@@ -88,19 +89,19 @@ class Backend:
         """Whether all jobs of a number are done."""
         return self.rows("select count(*) from jobs where patient = %s and state <> 'done'", number) == [(0,)]
 
-    def admin(self, *arguments: str) -> str:
-        """What an operator's command prints."""
-        return self._run("-m", "app.admin", *arguments)
+    def admin(self, *arguments: str, fails: bool = False) -> str:
+        """What an operator's command prints; with `fails` its complaint."""
+        return self._run("-m", "app.admin", *arguments, fails=fails)
 
     def python(self, program: str, *arguments: str) -> str:
         """What a Python program prints in the worker's environment."""
         return self._run("-c", program, *arguments)
 
-    def _run(self, *arguments: str) -> str:
+    def _run(self, *arguments: str, fails: bool = False) -> str:
         environment = os.environ | self.stack.service_environment()
-        return subprocess.run(
-            [sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True
-        ).stdout
+        ran = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, encoding="utf-8")
+        assert bool(ran.returncode) is fails, ran.stderr
+        return ran.stderr if fails else ran.stdout
 
     def stored(self, number: str) -> dict[str, int]:
         """What there is of a number: rows, and replies accepted by Evolution."""
@@ -148,7 +149,7 @@ def event(number: str, text: str = "Quanto custa uma consulta?", message_id: str
             "pushName": "Maria Teste",
             "message": {"conversation": text},
             "messageType": "conversation",
-            "messageTimestamp": 1767225600,
+            "messageTimestamp": int(time.time()),
         },
     }
 

@@ -10,6 +10,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from app.conversation.lanes import classify
-from app.conversation.message import InvalidEvent, parse
+from app.conversation.message import NotUnderstoodError, parse
 from simulator import console, load, settings
 from simulator.__main__ import main
 from simulator.load import send
-from simulator.messages import CLASSIFIED, CORPUS, KINDS, generate
+from simulator.messages import CORPUS, KINDS, SHAPES, generate, stream
 from simulator.server import create_app
 from tests.support.serving import serving
 
 ROOT = Path(__file__).parents[2]
 SECRET = "an invented secret"
 KEY = "an invented key"
+NOW = 1_795_000_000
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -39,41 +42,57 @@ NOWHERE = "http://127.0.0.1:1"
 def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
     program = (
         "import hashlib; from simulator.messages import generate;"
-        "print(hashlib.sha256(repr(generate(7, 500)).encode()).hexdigest())"
-    )
+        "print(hashlib.sha256(repr(generate(7, 500, now=NOW)).encode()).hexdigest())"
+    ).replace("NOW", str(NOW))
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == hashlib.sha256(repr(generate(7, 500)).encode()).hexdigest()
+    assert run.stdout.strip() == hashlib.sha256(repr(generate(7, 500, now=NOW)).encode()).hexdigest()
 
 
 def test_a_longer_run_of_a_seed_begins_with_the_shorter_one() -> None:
-    assert generate(7, 300)[:100] == generate(7, 100)
+    assert generate(7, 300, NOW)[:100] == generate(7, 100, NOW)
 
 
 def test_seeds_share_no_message() -> None:
     assert not {one.message_id for one in generate(1, 1000)} & {one.message_id for one in generate(2, 1000)}
 
 
-def test_fifty_deliveries_hold_each_kind_in_its_share() -> None:
-    assert Counter(one.kind for one in generate(3, 500)) == {kind: 10 * share for kind, share in KINDS.items()}
+def test_a_hundred_deliveries_hold_each_kind_in_its_share() -> None:
+    assert sum(KINDS.values()) == 100
+    assert Counter(one.kind for one in generate(3, 500)) == {kind: 5 * share for kind, share in KINDS.items()}
 
 
-def test_three_in_four_classified_messages_take_the_fast_path() -> None:
-    lanes = Counter(one.lane for one in generate(11, 1000) if one.kind in CLASSIFIED)
-    assert lanes == {"faq": 342, "price": 228, "scheduling": 114, "complex": 76}
+def test_everyday_deliveries_hold_nothing_that_somebody_would_have_to_look_into() -> None:
+    kinds = {one.kind for one in islice(stream(3, everyday=True), 500)}
+    assert KINDS.keys() - kinds == {"new_kind", "broken"}
+
+
+def test_deliveries_are_of_now() -> None:
+    begun = int(time.time())
+    for one in islice(stream(3), 200):
+        if one.status == "success" and one.kind != "old":
+            message = parse(one.body)
+            assert message is not None
+            assert message.sent_at is not None
+            assert begun <= message.sent_at.timestamp() <= time.time()
+
+
+def test_three_in_four_messages_with_words_take_the_fast_path() -> None:
+    lanes = Counter(one.lane for one in generate(11, 1000) if one.remembered and one.status == "success")
+    assert lanes == {"faq": 333, "price": 222, "scheduling": 111, "complex": 74}
 
 
 def test_a_duplicate_repeats_an_earlier_delivery_byte_for_byte() -> None:
     deliveries = generate(5, 500)
     for position, one in enumerate(deliveries):
         if one.kind == "duplicate":
-            assert one.body in {earlier.body for earlier in deliveries[:position] if earlier.kind in CLASSIFIED}
+            assert one.body in {earlier.body for earlier in deliveries[:position] if earlier.status == "success"}
             assert (one.lane, one.status) == ("none", "duplicate")
 
 
 def test_patients_are_invented() -> None:
     for one in generate(9, 500):
         assert re.fullmatch(r"5500900\d{6}", one.number)
-        assert set(re.findall(rb"(\d+)@s\.whatsapp\.net", one.body)) <= {one.number.encode(), b"5500900999999"}
+        assert set(re.findall(rb"(\d+)(?::12)?@s\.whatsapp\.net", one.body)) <= {one.number.encode(), b"5500900999999"}
 
 
 @pytest.mark.parametrize(
@@ -84,17 +103,28 @@ def test_the_service_sorts_each_text_into_its_lane(lane: str, text: str) -> None
 
 
 def test_the_service_reads_each_kind_as_it_is_meant() -> None:
-    for one in generate(13, 200):
-        if one.kind == "malformed":
-            with pytest.raises(InvalidEvent):
+    for one in generate(13, 400):
+        if one.kind == "duplicate":
+            continue
+        if one.kept:
+            with pytest.raises(NotUnderstoodError) as error:
                 parse(one.body)
+            assert error.value.is_new is (one.status == "ignored")
             continue
         message = parse(one.body)
         if one.status == "ignored":
             assert message is None, one.kind
         else:
             assert message is not None
-            assert (message.patient, message.message_id, bool(message.text)) == (one.number, one.message_id, True)
+            patient = one.lid if one.kind == "lid_alone" else one.number
+            found = (message.patient, message.lid, message.message_id, bool(message.text))
+            assert found == (patient, one.lid, one.message_id, one.remembered or not one.genuine)
+            assert message.is_older_than(timedelta(hours=6)) is (one.kind == "old")
+
+
+def test_the_shapes_are_as_many_as_the_world_has() -> None:
+    found = Counter(shape["is"] for shape in SHAPES.values())
+    assert found == {"words": 19, "thing": 3, "nothing": 9, "new": 1, "broken": 1, "stranger": 1, "duplicate": 1}
 
 
 # --- what is reported ------------------------------------------------------------------------------------------------
@@ -105,12 +135,12 @@ class FakeService:
 
     def __init__(self) -> None:
         self.counted: Counter[tuple[str, str]] = Counter()
-        self.seen: set[bytes] = set()
+        self.seen: set[str] = set()
         self.unavailable = 0
         """So many requests are answered with 503 first."""
         self.others = 0
         """So many requests of others are counted meanwhile."""
-        self.expected = {one.body: one for one in generate(7, 100) if one.kind != "duplicate"}
+        self.expected = {one.message_id.encode(): one for one in generate(7, 100) if one.kind != "duplicate"}
         self.app = FastAPI()
         self.app.post("/webhooks/evolution")(self.webhook)
         self.app.post("/webhooks/evolution/{event}")(self.webhook)
@@ -120,16 +150,16 @@ class FakeService:
         self.counted["faq", "success"] += self.others
         self.others = 0
         body = await request.body()
-        one = self.expected[body]
+        one = next(one for message_id, one in self.expected.items() if message_id in body)
         if request.headers["x-webhook-secret"] != SECRET:
             return self._count("none", "rejected", 403)
         if self.unavailable:
             self.unavailable -= 1
             return self._count("none", "error", 503)
-        if one.kind in CLASSIFIED and body in self.seen:
+        if one.status == "success" and one.message_id in self.seen:
             return self._count("none", "duplicate", 200)
-        self.seen.add(body)
-        return self._count(one.lane, one.status, 422 if one.kind == "malformed" else 200)
+        self.seen.add(one.message_id)
+        return self._count(one.lane, one.status, 422 if one.kind == "broken" else 200)
 
     def _count(self, lane: str, status: str, code: int) -> JSONResponse:
         self.counted[lane, status] += 1

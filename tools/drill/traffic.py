@@ -5,10 +5,10 @@ Nothing is sent again: Evolution's repetitions would go on long after a drill.
 
 import asyncio
 import contextlib
+import itertools
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Literal, Self
 
 import httpx
@@ -19,6 +19,8 @@ Stream = Literal["known", "new", "complex", "duplicate", "rejected"]
 Rates = Mapping[Stream, float]
 """Messages a second by stream."""
 
+Make = Callable[[random.Random], Delivery]
+
 FIRST_NEW, LAST_NEW = 500_000, 999_999  # no patient of the simulator's has such a number
 _CONNECTIONS = 100
 _TIMEOUT_SECONDS = 20.0
@@ -26,44 +28,44 @@ _TIMEOUT_SECONDS = 20.0
 _LANES = [lane for lane, share in LANES.items() for _ in range(share)]
 
 
-def _known(rng: random.Random, index: int) -> Delivery:
+def _known() -> Make:
     """The simulator's usual patients and questions."""
-    return deliver(rng, "text", _LANES[index % len(_LANES)], index, rng.randint(1, PATIENTS))
+    lanes = itertools.cycle(_LANES)
+    return lambda rng: deliver(rng, "text", next(lanes), rng.randint(1, PATIENTS))
 
 
-def _new(rng: random.Random, index: int) -> Delivery:
+def _new() -> Make:
     """Somebody who never wrote before."""
-    return deliver(rng, "text", "faq", index, rng.randint(FIRST_NEW, LAST_NEW))
+    return lambda rng: deliver(rng, "text", "faq", rng.randint(FIRST_NEW, LAST_NEW))
 
 
-def _complex(rng: random.Random, index: int) -> Delivery:
+def _complex() -> Make:
     """What only a person can answer."""
-    return deliver(rng, "text", "complex", index, rng.randint(1, PATIENTS))
+    return lambda rng: deliver(rng, "text", "complex", rng.randint(1, PATIENTS))
 
 
-def _rejected(rng: random.Random, index: int) -> Delivery:
+def _rejected() -> Make:
     """With a wrong secret."""
-    return deliver(rng, "bad_secret", "none", index, rng.randint(1, PATIENTS))
+    return lambda rng: deliver(rng, "bad_secret", "faq", rng.randint(1, PATIENTS))
 
 
-class _Duplicates:
+def _duplicate() -> Make:
     """The same message again and again."""
+    first: list[Delivery] = []
 
-    def __init__(self) -> None:
-        self._first: Delivery | None = None
+    def again(rng: random.Random) -> Delivery:
+        first.extend([] if first else [deliver(rng, "text", "faq", rng.randint(1, PATIENTS))])
+        return first[0]
 
-    def __call__(self, rng: random.Random, index: int) -> Delivery:
-        self._first = self._first or deliver(rng, "text", "faq", index, rng.randint(1, PATIENTS))
-        return replace(self._first)
+    return again
 
 
-Make = Callable[[random.Random, int], Delivery]
 _MAKERS: dict[Stream, Callable[[], Make]] = {
-    "known": lambda: _known,
-    "new": lambda: _new,
-    "complex": lambda: _complex,
-    "rejected": lambda: _rejected,
-    "duplicate": _Duplicates,
+    "known": _known,
+    "new": _new,
+    "complex": _complex,
+    "rejected": _rejected,
+    "duplicate": _duplicate,
 }
 
 
@@ -106,7 +108,7 @@ class Traffic:
         rng = random.Random()  # noqa: S311 - other messages in each drill: the same ones would be duplicates
         start, index, open_calls = self._loop.time(), 0, set()
         while not self._ended.is_set():
-            call = asyncio.create_task(self._send(client, make(rng, index)))
+            call = asyncio.create_task(self._send(client, make(rng)))
             open_calls.add(call)
             call.add_done_callback(open_calls.discard)
             index += 1

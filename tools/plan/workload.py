@@ -260,7 +260,8 @@ def _queries() -> Iterator[Sent]:
 
 def _others() -> Iterator[Sent]:
     """What only traces show: other spans, and names and values of every shape, right and wrong."""
-    for name in ("message.process", "reply.send", "llm.chat", "db.acquire", "idempotency.mark", "process_message"):
+    steps = ("message.process", "patient.identify", "reply.send", "llm.chat", "db.acquire", "idempotency.mark")
+    for name in (*steps, "process_message"):
         labels = {"status": "success"} if name == "reply.send" else {}
         yield Sent(Spec(name, {"message_id": MESSAGE_ID, **labels}), Seen(name, labels))  # some contract may count it
     for name in ("GET", "SET", "PING"):

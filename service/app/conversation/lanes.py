@@ -26,6 +26,9 @@ class Lane:
 
 
 _UNKNOWN = Lane("complex", "", "pt")
+_ZERO_WIDTH = "\u200b"
+_NO_LETTERS = {"Mn", "Mc", "Me", "Cf"}  # accents and what emoji are made of; joiners, marks of direction
+_BETWEEN_WORDS = re.compile(r"(?:[^\w.,;:!?'-]|_)+")  # blanks of any kind, *bold*, _italic_, ~struck~, symbols
 
 
 def _load_rules() -> list[tuple[re.Pattern[str], Lane]]:
@@ -55,6 +58,14 @@ def classify(text: str) -> Lane:
 
 
 def _plain(text: str) -> str:
-    """Lower case without accents."""
-    decomposed = unicodedata.normalize("NFD", text.lower())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    """Lower case without accents, in words with single blanks between: WhatsApp's marks and emoji are no part of them.
+
+    A zero-width space may part words or stand within one, so both readings are there.
+    """
+    letters = "".join(
+        character
+        for character in unicodedata.normalize("NFKD", text).casefold()
+        if character == _ZERO_WIDTH or unicodedata.category(character) not in _NO_LETTERS
+    )
+    readings = {letters.replace(_ZERO_WIDTH, ""), letters.replace(_ZERO_WIDTH, " ")}
+    return "\n".join(" ".join(_BETWEEN_WORDS.split(reading)) for reading in sorted(readings))

@@ -18,6 +18,22 @@ create table if not exists patients (
     first_seen timestamptz not null default now()
 );
 
+-- Which hidden id (…@lid) is which patient: learnt where WhatsApp showed both at once.
+create table if not exists hidden_ids (
+    lid     text primary key,
+    patient text not null
+);
+create index if not exists hidden_ids_by_patient on hidden_ids (patient);
+
+-- Deliveries that were not understood, as they came. No jsonb: some are no JSON.
+create table if not exists kept (
+    id      bigint generated always as identity primary key,
+    digest  bytea       not null unique,
+    reason  text        not null,
+    body    bytea       not null,
+    kept_at timestamptz not null default now()
+);
+
 -- The outbox: written in the message's transaction, drained by the worker. A done job keeps no content.
 create table if not exists jobs (
     id          bigint generated always as identity primary key,
