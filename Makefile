@@ -133,5 +133,5 @@ $(INSTALLED): requirements/dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
+	@LC_ALL=C.UTF-8 $(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
 	@touch $@

@@ -33,8 +33,10 @@ def speak_the_terminals_encoding() -> None:
     terminals = locale.getencoding()
     plain = terminals.lower() in ("ansi_x3.4-1968", "ascii", "us-ascii", "646")  # nobody has chosen one
     encoding = None if plain or os.environ.get("PYTHONIOENCODING") else terminals
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(encoding=encoding, errors="replace")
 
 

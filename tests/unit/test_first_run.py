@@ -143,6 +143,13 @@ def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, 
     assert b"\xc3" not in said(["tools.check"], latin | mode)
 
 
+@pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
+def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
+    command = f"{sys.executable} -m tools.drill {ending}"
+    run = subprocess.run(("bash", "-c", command), cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8")
+    assert (run.returncode, run.stderr) == (code, "drill: No space left on device\n" if code else "")
+
+
 def test_a_terminal_that_the_user_names_is_believed() -> None:
     assert "█".encode() in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
     assert "█".encode() not in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
