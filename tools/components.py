@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from tools import embedded, programs
+from tools.clock import zone
 from tools.programs import ROOT, Report
 
 HOST = "127.0.0.1"
@@ -517,6 +518,7 @@ def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Rep
         "alertmanager",
         (str(programs.ensure("alertmanager", report)), *options),
         ready=lambda: answers(_url(ports.alertmanager, "/-/ready")),
+        environment={"TZ": zone().key},
         prepare=lambda: render_alertmanager(source, data / "alertmanager.yml", ports, receivers),
     )
 

@@ -331,7 +331,9 @@ async def test_an_instance_may_have_any_name(client: httpx.AsyncClient, instance
 async def test_a_number_can_be_unknown_to_whatsapp(client: httpx.AsyncClient) -> None:
     await client.put("/faults", json={"send_text": {"unknown_number": True}})
     answer = await client.post("/message/sendText/clinic-demo", json=REPLY)
-    assert (answer.status_code, answer.json()["response"]["message"][0]["exists"]) == (400, False)
+    number = {"jid": "5500900000001@s.whatsapp.net", "exists": False, "number": "5500900000001"}
+    body = {"status": 400, "error": "Bad Request", "response": {"message": [number]}}
+    assert (answer.status_code, answer.json()) == (400, body)
     assert (await client.get("/received")).json()["total"] == 0
 
 
