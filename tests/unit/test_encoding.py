@@ -14,7 +14,7 @@ OURS = sorted(
 ENCODING_AT = {"read_text": 0, "write_text": 1}
 """Which positional argument says the encoding."""
 FILES = {"open", "fdopen", "NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile", "TextIOWrapper"}
-NO_FILES = {"os", "Image", "self", "sink"}
+NO_FILES = {"os", "Image", "self", "sink", "pool"}
 """Have an `open` too."""
 
 
