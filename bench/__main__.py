@@ -13,8 +13,8 @@ from rich.table import Table
 from simulator.entry import run
 from simulator.load import send
 from simulator.messages import generate
-from tools.components import Ports
-from tools.stack import Stack
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
 
 
 @dataclass(frozen=True)

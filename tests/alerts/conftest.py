@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.rule_tests import rules_of, shipped
-from tools.sources import ROOT
+from tools.base.files import ROOT
+from tools.check.rule_tests import rules_of, shipped
 
 RULES = shipped()
 RUNBOOKS = ROOT / "docs" / "runbooks"

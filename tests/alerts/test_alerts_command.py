@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tools import alerts
-from tools.components import Ports
-from tools.notified import example, resolved, running
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.wait import until
+from tools.show import firing as alerts
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
+from tools.write.notifications import example, resolved, running
 
 Capture = pytest.CaptureFixture[str]
 

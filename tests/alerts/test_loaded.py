@@ -7,16 +7,16 @@ import httpx
 import pytest
 
 from tests.alerts.conftest import RULES
-from tools import contract
-from tools.collector import Collector
-from tools.components import Ports
-from tools.notified import running
-from tools.otlp import Spec, send, traces
-from tools.otlp_sink import Sink
-from tools.rule_tests import rules_of
-from tools.sources import Sources
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.files import Sources
+from tools.base.otlp import Spec, send, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.check.rule_tests import rules_of
+from tools.model import contract
+from tools.replay.collector import Collector
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
+from tools.write.notifications import running
 
 HEALTH = contract.load(Sources.of_disk()).health
 SPAN = Spec("lane.classify", {"lane": "faq"}, 1_953_125)

@@ -11,8 +11,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 from tests.alerts.conftest import ALERTS
-from tools.components import Ports
-from tools.notified import (
+from tools.base.files import ROOT
+from tools.base.wait import until
+from tools.stack.components import Ports
+from tools.stack.programs import ensure
+from tools.stack.stack import Stack
+from tools.write.notifications import (
     CONFIG,
     EVERYBODY,
     PAGE,
@@ -25,10 +29,6 @@ from tools.notified import (
     running,
     shipped,
 )
-from tools.programs import ensure
-from tools.sources import ROOT
-from tools.stack import Stack
-from tools.waiting import until
 
 PAGED = ["local", "slack-notifications", "pagerduty", "opsgenie", "jsm"]
 CHAT = ["local", "slack-notifications"]

@@ -1,8 +1,8 @@
-"""The tests of the rules notice a broken rule; `python -m tools.rule_mutants` tries all ways of breaking them."""
+"""The tests of the rules notice a broken rule; `python -m tools.mutants.rules` tries all ways of breaking them."""
 
 from tests.support.mutants import idle_reasons, unexplained
-from tools.rule_mutants import REASONS, Trial, mutants
-from tools.rule_tests import shipped
+from tools.check.rule_tests import shipped
+from tools.mutants.rules import REASONS, Trial, mutants
 
 SAMPLE = 24
 ALL = list(mutants(shipped()))

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from tests.alerts.conftest import ALERTS, DOCUMENTED, RULES, RUNBOOKS, Alert
-from tools import contract
-from tools.consumers import parse
-from tools.programs import ensure
-from tools.rule_tests import RuleTests, failures, rules_of, shipped_tests
-from tools.sources import ROOT, Sources
+from tools.base.files import ROOT, Sources
+from tools.check.rule_tests import RuleTests, failures, rules_of, shipped_tests
+from tools.model import contract
+from tools.model.consumers import parse
+from tools.stack.programs import ensure
 
 TESTS = {one.name: one for one in shipped_tests()}
 CONTRACT = contract.load(Sources.of_disk())

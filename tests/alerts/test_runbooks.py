@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.alerts.conftest import ALERTS, RUNBOOKS
-from tools.check import knows_what_is_asked
-from tools.collector_rules import Checked
-from tools.components import Ports
-from tools.sources import ROOT, Sources
+from tools.base.files import ROOT, Sources
+from tools.check.collector import Checked
+from tools.commands.check import knows_what_is_asked
+from tools.stack.components import Ports
 
 PAGE = ROOT / "docs" / "alerts.md"
 BOOKS = sorted(RUNBOOKS.glob("*.md"))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.blocks import create
-from tools.plan.backtest import ALERTMANAGER, PROMETHEUS, Outcome, run
-from tools.plan.history import History
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.history.backtest import ALERTMANAGER, PROMETHEUS, Outcome, run
+from tools.history.blocks import create
+from tools.history.choice import History
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC: Tuesday, 08:00 in São Paulo
 STEP = 15

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.backtest.conftest import MINUTE, RULES, START, make, past
-from tools.plan import __main__ as command
+from tools.base.files import Sources
+from tools.commands import plan as command
+from tools.commands.plan import plan
+from tools.history.backtest import ALERTMANAGER, Behaviour
+from tools.history.choice import History
 from tools.plan import alerts
-from tools.plan.__main__ import plan
-from tools.plan.backtest import ALERTMANAGER, Behaviour
-from tools.plan.difference import Change, Effect, Plan
-from tools.plan.history import History
+from tools.plan.changes import Change, Effect, Plan
 from tools.plan.timeline import COLUMNS, draw, picture
-from tools.sources import Sources
 
 QUEUE = 'mem0_write_queue_size{job="healthcare-backend",instance="a"}'
 EXAMPLE = """\

@@ -5,12 +5,12 @@ from itertools import islice
 
 import pytest
 
-from tools import contract
-from tools.consumers import RULES, consumers
-from tools.plan import day
-from tools.plan.backtest import run
-from tools.plan.history import SHIPPED, choose
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.history import day
+from tools.history.backtest import run
+from tools.history.choice import SHIPPED, choose
+from tools.model import contract
+from tools.model.consumers import RULES, consumers
 
 # Only spans that were lost, refused or dropped are none of the day's faults.
 NEVER = {"telemetry_spans_lost_total"}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.check import check
-from tools.plan.examples import ALERTS, PICTURE, Example, answer, edited, examples, pictured
+from tools.base.files import ROOT, Sources
+from tools.commands.check import check
 from tools.plan.timeline import picture
-from tools.sources import ROOT, Sources
+from tools.write.plans import ALERTS, PICTURE, Example, answer, edited, examples, pictured
 
 EXAMPLES = examples((ROOT / ALERTS).read_text("utf-8"))
 REFUSED_BY_CHECK = {"A renamed label", "An expression that Prometheus refuses"}

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from tests.backtest.conftest import HOUR, MINUTE, START, between, fired, make, minutes, outcome, past
-from tools import stack
-from tools.components import HOST, Ports
-from tools.plan.history import History, choose
-from tools.plan.running import CannotRunError
-from tools.programs import ensure
-from tools.sources import Sources
-from tools.waiting import until
+from tools.base.files import Sources
+from tools.base.wait import until
+from tools.history.choice import History, choose
+from tools.replay.version import CannotRunError
+from tools.stack import stack
+from tools.stack.components import HOST, Ports
+from tools.stack.programs import ensure
 
 EVERYTHING = """\
 groups:

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from tests.backtest.conftest import minutes, outcome, told, version
-from tools.plan.backtest import run
-from tools.plan.history import History
-from tools.plan.running import CannotRunError
-from tools.programs import GO_FILES, ensure
+from tools.history.backtest import run
+from tools.history.choice import History
+from tools.replay.version import CannotRunError
+from tools.stack.programs import GO_FILES, ensure
 
 RULES = """\
 groups:

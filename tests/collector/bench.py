@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from tools.collector import Collector
-from tools.expected import Samples, Seen, difference, expected, undocumented
-from tools.otlp import Request, Spec, send, send_http, traces
-from tools.otlp_sink import Sink
-from tools.plan import workload
-from tools.waiting import until
+from tools.base.otlp import Request, Spec, send, send_http, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.expected import Samples, Seen, difference, expected, undocumented
+from tools.replay import workload
+from tools.replay.collector import Collector
 
 _MARK = Seen("hydration.query", {"query_type": "slots"})
 _MARKED = re.compile(r'^hydration_queries_total{.*query_type="slots".*} (\S+)$', re.MULTILINE)

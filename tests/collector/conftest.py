@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.collector.bench import Bench
-from tools.collector import Collector
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
+from tools.replay.collector import Collector
 
 
 @pytest.fixture(scope="module")

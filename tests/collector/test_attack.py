@@ -28,13 +28,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from tests.collector.bench import Bench, own
 from tests.collector.test_hostile import CLOSED
-from tools.collector import CONFIG, Collector
-from tools.contract import JOB
-from tools.expected import SHIPPED, Samples, Seen, difference, expected
-from tools.otlp import ASYNCPG, FASTAPI, METRICS, SERVICE, TRACES, Request, Spec, attributes, metrics, send, traces
-from tools.otlp_sink import Sink
-from tools.programs import ROOT
-from tools.waiting import until
+from tools.base.otlp import ASYNCPG, FASTAPI, METRICS, SERVICE, TRACES, Request, Spec, attributes, metrics, send, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.contract import JOB
+from tools.model.expected import SHIPPED, Samples, Seen, difference, expected
+from tools.replay.collector import CONFIG, Collector
+from tools.stack.programs import ROOT
 
 DISTINCT = 100_000
 A_REQUEST = 2_500_000  # bytes, or less; the receiver takes 4 MiB

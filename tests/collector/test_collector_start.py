@@ -9,12 +9,12 @@ import grpc
 import pytest
 
 from tests.collector.bench import Bench, own
-from tools.collector import CONFIG, Collector
-from tools.expected import SHIPPED, Seen
-from tools.otlp import Request, Spec, send, send_http, traces
-from tools.otlp_sink import Sink
-from tools.programs import ensure
-from tools.waiting import until
+from tools.base.otlp import Request, Spec, send, send_http, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.expected import SHIPPED, Seen
+from tools.replay.collector import CONFIG, Collector
+from tools.stack.programs import ensure
 
 LARGEST = 4 * 2**20
 OVERFLOW = re.compile(r'^span_calls_total{.*otel_metric_overflow="true"} ([1-9].*)$', re.MULTILINE)

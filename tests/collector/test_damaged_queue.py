@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tools import components, otlp
-from tools.components import ComponentError, Ports
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base import otlp
+from tools.base.wait import until
+from tools.stack import components
+from tools.stack.components import ComponentError, Ports
+from tools.stack.stack import Stack
 
 BBOLT = "go.etcd.io/bbolt.(*DB).Update(0xc0)\n\t/bbolt/db.go:1\n"
 STARTED = "----- started otel-collector 2026-11-25 02:00:00\n"

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.collector.bench import Bench, own
-from tools.collector import OPEN_METRICS, Collector, exemplars
-from tools.expected import SHIPPED, Seen, expected, feeds
-from tools.otlp import SERVICE, Spec, send, traces
-from tools.otlp_sink import Sink
-from tools.plan.workload import label_sets
-from tools.waiting import until
+from tools.base.otlp import SERVICE, Spec, send, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.expected import SHIPPED, Seen, expected, feeds
+from tools.replay.collector import OPEN_METRICS, Collector, exemplars
+from tools.replay.workload import label_sets
 
 ERROR = {"component": "cache", "error.type": "timeout"}
 

@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
 from tests.collector.bench import Bench, plain
-from tools.expected import SHIPPED, Seen, expected
-from tools.otlp import FASTAPI, SERVICE, Spec, attributes, send, traces, value
+from tools.base.otlp import FASTAPI, SERVICE, Spec, attributes, send, traces, value
+from tools.model.expected import SHIPPED, Seen, expected
 
 CANARY = "CANARY Maria +55 11 91234-5678"
 CLOSED = [*SHIPPED.label_attributes, "result", "http.request.method", "http.route", "db.system.name"]

@@ -7,10 +7,10 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from tests.collector.bench import Bench
-from tools.collector import OPEN_METRICS
-from tools.contract import JOB
-from tools.expected import SHIPPED, Samples
-from tools.otlp import SERVICE, attributes, metrics, send, send_http, value
+from tools.base.otlp import SERVICE, attributes, metrics, send, send_http, value
+from tools.model.contract import JOB
+from tools.model.expected import SHIPPED, Samples
+from tools.replay.collector import OPEN_METRICS
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA

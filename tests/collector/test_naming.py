@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.collector.bench import Bench, plain
-from tools.expected import Seen, expected
-from tools.otlp import ASYNCPG, FASTAPI, Spec, traces
+from tools.base.otlp import ASYNCPG, FASTAPI, Spec, traces
+from tools.model.expected import Seen, expected
 
 WEBHOOK = "/webhooks/evolution"
 ABSENT: Any = None

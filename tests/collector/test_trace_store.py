@@ -14,11 +14,11 @@ import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.collector.bench import Bench, own
-from tools.collector import CONFIG, Collector
-from tools.expected import Seen, expected
-from tools.otlp import Spec, send, send_http, traces
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp import Spec, send, send_http, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.expected import Seen, expected
+from tools.replay.collector import CONFIG, Collector
 
 EXPORTS, SPANS_EACH = 20, 50
 MARKING_SPANS = 2  # that settle() sends

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tools.programs import ensure
+from tools.stack.programs import ensure
 
 ROOT = Path(__file__).parents[2]
 

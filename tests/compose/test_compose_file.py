@@ -15,8 +15,8 @@ import yaml
 
 from app.settings import Settings
 from tests.compose.conftest import ROOT, Model, Read
-from tools import programs
-from tools.components import Ports, variable
+from tools.stack import programs
+from tools.stack.components import Ports, variable
 
 FILE = ROOT / "docker-compose.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())

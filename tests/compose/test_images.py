@@ -9,7 +9,7 @@ import pytest
 
 import app.observability.contract
 from tests.compose.conftest import ROOT, Model
-from tools import components
+from tools.stack import components
 
 TARGETS = {"web": "service", "worker": "worker", "simulator": "simulator"}  # and the service that runs it
 

@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from tools.components import Ports
 from tools.drill import restore
-from tools.programs import ROOT
-from tools.stack import CHOICES_FILE, Stack
+from tools.stack.components import Ports
+from tools.stack.programs import ROOT
+from tools.stack.stack import CHOICES_FILE, Stack
 
 
 def run(code: str, stack: Stack) -> subprocess.Popen[str]:

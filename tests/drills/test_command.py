@@ -7,14 +7,14 @@ import pytest
 
 from simulator.messages import PATIENTS
 from tests.alerts.conftest import ALERTS
-from tools import stack
-from tools.drill.__main__ import main, rounds
+from tools.base.files import ROOT
+from tools.commands.drill import main, rounds
 from tools.drill.faults import FAULTS, ROUNDS
 from tools.drill.report import hints_of, markdown
 from tools.drill.run import Result
 from tools.drill.traffic import FIRST_NEW
 from tools.drill.watch import Progress
-from tools.sources import ROOT
+from tools.stack import stack
 
 PAGE = ROOT / "docs" / "drills.md"
 ROW = re.compile(r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z0-9-]+) \|", re.MULTILINE)

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from tests.drills.conftest import choose, make, run, state
-from tools.components import ComponentError, Ports
+from tools.base.wait import until
 from tools.drill import restore
 from tools.drill.faults import ROUNDS, Fault
 from tools.drill.report import LiveScreen, print_results
 from tools.drill.run import Result, drilling, play
 from tools.drill.scene import Scene
-from tools.stack import Stack
-from tools.waiting import until
+from tools.stack.components import ComponentError, Ports
+from tools.stack.stack import Stack
 
 NAMED = {fault.name: fault for faults in ROUNDS for fault in faults}
 

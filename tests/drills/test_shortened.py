@@ -11,12 +11,12 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from tools.components import Ports, render_alertmanager
+from tools.base.files import ROOT
+from tools.check.rule_tests import name, rules_of, shipped
 from tools.drill import shortened
 from tools.drill.shortened import SHORTEST_SECONDS, shorter
-from tools.programs import ensure
-from tools.rule_tests import name, rules_of, shipped
-from tools.sources import ROOT
+from tools.stack.components import Ports, render_alertmanager
+from tools.stack.programs import ensure
 
 SHIPPED = shipped()
 COPIES = shortened.rules()

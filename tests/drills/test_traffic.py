@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from simulator.messages import CORPUS, PATIENTS
 from tests.support.serving import serving
+from tools.base.wait import until
 from tools.drill.traffic import FIRST_NEW, Traffic
-from tools.waiting import until
 
 SECRET = "the-secret"
 

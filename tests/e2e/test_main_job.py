@@ -12,7 +12,7 @@ from simulator.load import Report, send
 from simulator.messages import Delivery, generate
 from tests.support.backend import Backend, event, new_id, patient
 from tests.support.stored import trace_of, whole_trace_is_stored
-from tools.waiting import until
+from tools.base.wait import until
 
 OUTAGE_MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "500"))  # 10 s at RATE; 3000 make it a minute
 RATE = 50.0

@@ -19,10 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.messages import Delivery, generate, stream
 from tests.support.backend import Backend, attributes, event, patient
-from tools.components import HOST, holder
-from tools.expected import SHIPPED, Labels, Samples, undocumented
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.model.expected import SHIPPED, Labels, Samples, undocumented
+from tools.stack.components import HOST, holder
 
 PROCESSES = 4
 MESSAGES = 200

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.backend import Backend, event, new_id, patient
 from tests.support.stored import trace_of, whole_trace_is_stored
-from tools import programs
-from tools.waiting import until
+from tools.base.wait import until
+from tools.stack import programs
 
 
 @pytest.mark.skipif(not programs.on_path("tempo"), reason="tempo 3.0.3 is not on the PATH")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tools.preview import dashboard as preview
-from tools.sources import ROOT
+from tools.base.files import ROOT
+from tools.show.preview import dashboard as preview
 
 FOLDER = ROOT / "grafana" / "dashboards"
 RATE_INTERVAL = "1m"  # four times the data source's timeInterval, as long as a point of the panel is shorter than that

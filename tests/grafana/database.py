@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from tools.blocks import create, served
-from tools.expected import SHIPPED
+from tools.history.blocks import create, served
+from tools.model.expected import SHIPPED
 
 JOB = "healthcare-backend"
 COLLECTOR = "otel-collector"

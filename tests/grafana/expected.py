@@ -26,7 +26,7 @@ from tests.grafana.database import (
     Prometheus,
     quantile,
 )
-from tools.expected import SHIPPED
+from tools.model.expected import SHIPPED
 
 GAP = math.nan
 """A quantile of nothing, which Grafana draws as a gap."""

@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from tests.grafana.dashboards import Json
-from tools.rule_tests import rules_of
-from tools.rule_tests import shipped as shipped_rules
+from tools.check.rule_tests import rules_of
+from tools.check.rule_tests import shipped as shipped_rules
 
 TITLES = [
     "Request Latency (P50, P95, P99)",

@@ -38,9 +38,9 @@ from tests.grafana.promised import (
     VARIABLES,
     Line,
 )
-from tools.expected import SHIPPED
-from tools.preview.dashboard import takes
-from tools.sources import ROOT
+from tools.base.files import ROOT
+from tools.model.expected import SHIPPED
+from tools.show.preview.dashboard import takes
 
 _SCALE = {"ms": 1e-3, "%": 1e-2, "MiB": 2**20}
 

@@ -1,9 +1,9 @@
-"""The tests of the dashboards notice a broken one; `python -m tools.dashboard_mutants` tries all ways of breaking."""
+"""The tests of the dashboards notice a broken one; `python -m tools.mutants.dashboards` tries all ways of breaking."""
 
 from tests.grafana.dashboards import shipped
 from tests.grafana.database import Prometheus
 from tests.support.mutants import idle_reasons, unexplained
-from tools.dashboard_mutants import REASONS, Trial, mutants
+from tools.mutants.dashboards import REASONS, Trial, mutants
 
 SAMPLE = 60
 ALL = list(mutants(shipped()))

@@ -15,12 +15,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.grafana.dashboards import asked, legend, placeholders, shipped
 from tests.grafana.database import CONVERSATIONS, JOB, REQUESTS, WEBHOOK
 from tests.grafana.expected import PANELS
-from tools.components import HOST, Ports
-from tools.expected import SHIPPED
-from tools.otlp import FASTAPI, SERVICE, Spec, attributes, metrics, send, traces
-from tools.stack import Stack
-from tools.trace import STORES, fetch
-from tools.waiting import until
+from tools.base.otlp import FASTAPI, SERVICE, Spec, attributes, metrics, send, traces
+from tools.base.wait import until
+from tools.model.expected import SHIPPED
+from tools.show.trace import STORES, fetch
+from tools.stack.components import HOST, Ports
+from tools.stack.stack import Stack
 
 MILLISECOND = 1_000_000
 ROOT = "POST /webhooks/evolution"

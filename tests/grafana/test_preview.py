@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.blocks import create
-from tools.preview import __main__ as command
-from tools.preview import played
-from tools.preview.answers import Exemplar, Prometheus
-from tools.preview.colours import EXEMPLAR, colour
-from tools.preview.content import Content, Drawn, Note, Window, ask, notes
-from tools.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, load, shipped, step, substitute
-from tools.preview.drawing import calculated, draw, size, thresholds
-from tools.preview.units import formatted
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.commands import preview as command
+from tools.history import recorded as played
+from tools.history.blocks import create
+from tools.show.preview.answers import Exemplar, Prometheus
+from tools.show.preview.colours import EXEMPLAR, colour
+from tools.show.preview.content import Content, Drawn, Note, Window, ask, notes
+from tools.show.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, load, shipped, step, substitute
+from tools.show.preview.drawing import calculated, draw, size, thresholds
+from tools.show.preview.units import formatted
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC
 MINUTE = 60

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.preview import __main__ as command
-from tools.preview import played
-from tools.preview.dashboard import ROW, Dashboard, shipped
-from tools.preview.page import NOTICE
-from tools.preview.page import page as written
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.commands import preview as command
+from tools.history import recorded as played
+from tools.show.preview.dashboard import ROW, Dashboard, shipped
+from tools.show.preview.page import NOTICE
+from tools.show.preview.page import page as written
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.sources import ROOT
+from tools.base.files import ROOT
 
 FOLDER = ROOT / "grafana"
 SOURCES: dict[str, Any] = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "datasources.yaml").read_text())

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.support.serving import serving
-from tools.dashboards import FOLDER, DashboardError, fetch, format_all, keep, main, normal, read
+from tools.commands.dashboards import FOLDER, DashboardError, fetch, format_all, keep, main, normal, read
 
 TOKEN, PASSWORD = "glsa_a-token", "a password"
 UID = "healthcare-backend"

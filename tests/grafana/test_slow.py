@@ -9,15 +9,16 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
 
-from tools import otlp, slow, trace
-from tools.components import HOST, Ports
-from tools.otlp import FASTAPI, Spec
-from tools.preview.answers import Prometheus
-from tools.preview.content import ask
-from tools.preview.dashboard import Panel, shipped
-from tools.stack import Stack
-from tools.trace import Exemplar, TraceError
-from tools.waiting import until
+from tools.base import otlp
+from tools.base.otlp import FASTAPI, Spec
+from tools.base.wait import until
+from tools.show import slow, trace
+from tools.show.preview.answers import Prometheus
+from tools.show.preview.content import ask
+from tools.show.preview.dashboard import Panel, shipped
+from tools.show.trace import Exemplar, TraceError
+from tools.stack.components import HOST, Ports
+from tools.stack.stack import Stack
 
 # Seconds by lane, and one whose trace the store does not have.
 SENT = {"faq": [0.04, 0.05, 0.06, 0.15], "price": [1.7, 0.08], "complex": [0.9]}

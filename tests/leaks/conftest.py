@@ -6,8 +6,8 @@ import pytest
 
 from tests.collector.bench import Bench
 from tests.leaks.canaries import Canary, forms
-from tools.collector import Collector
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
+from tools.replay.collector import Collector
 
 
 class Account:

@@ -28,10 +28,10 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 
 from tests.leaks.canaries import Canary
-from tools import otlp
-from tools.contract import attribute
-from tools.otlp import ASYNCPG, FASTAPI, OWN, SERVICE, attributes
-from tools.programs import ROOT
+from tools.base import otlp
+from tools.base.otlp import ASYNCPG, FASTAPI, OWN, SERVICE, attributes
+from tools.model.contract import attribute
+from tools.stack.programs import ROOT
 
 Export = ExportTraceServiceRequest | ExportMetricsServiceRequest | ExportLogsServiceRequest
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.leaks.inputs import text_event
 from tests.support.backend import Backend
-from tools.waiting import until
+from tools.base.wait import until
 
 NAMESERVER, SOMEBODY, SOMEBODY6 = "192.0.2.53", "192.0.2.99", "2001:db8::99"  # for documentation: nobody has them
 PROTOCOLS = {6: "TCP", 17: "UDP"}

@@ -19,11 +19,11 @@ from tests.leaks import fields
 from tests.leaks.canaries import BIRTH, NAME, hits
 from tests.leaks.outputs import exposition
 from tests.leaks.test_collector_leaks import without_entities
-from tools.collector import CONFIG, Collector
-from tools.components import HOST
-from tools.otlp import send
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp import send
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.replay.collector import CONFIG, Collector
+from tools.stack.components import HOST
 
 YAML: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
 SPANS, INSTRUMENTS = YAML["processors"]["transform/spans"], YAML["processors"]["transform/instruments"]

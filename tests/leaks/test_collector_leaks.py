@@ -17,10 +17,10 @@ from tests.leaks import fields
 from tests.leaks.canaries import CANARIES, NAME, Canary, hits
 from tests.leaks.conftest import Account
 from tests.leaks.outputs import HTTP, answered, exposition, files
-from tools.collector import Collector
-from tools.otlp import Spec, send, traces
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp import Spec, send, traces
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.replay.collector import Collector
 
 RESOURCE = "resource_spans.resource"
 SPAN = "resource_spans.scope_spans.spans"

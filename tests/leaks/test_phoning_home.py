@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.leaks.isolated import NAME, SOMEBODY, SOMEBODY6
-from tools import programs
-from tools.programs import ROOT
+from tools.stack import programs
+from tools.stack.programs import ROOT
 
 APART = ("unshare", "--net", "--mount")
 BUILT = ("otelcol", "prometheus", "alertmanager", "jaeger")

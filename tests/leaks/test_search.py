@@ -8,7 +8,7 @@ import pytest
 
 from tests.leaks.canaries import CANARIES, SHORTEST, Canary, encodings, forms, hashes, hits, packed, strip
 from tests.leaks.fields import leaves
-from tools.otlp import Spec, traces
+from tools.base.otlp import Spec, traces
 
 LINE = b'{"level":"info","message":"%s","n":17.5,"id":"4f0c2a"}\n'
 

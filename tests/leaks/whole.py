@@ -32,10 +32,10 @@ from tests.leaks.neighbours import MODELS, REPLIES, Echo, Wire, rude_redis
 from tests.leaks.outputs import HTTP, answered, exposition, files
 from tests.support.backend import Backend
 from tests.support.serving import serving
-from tools.components import HOST
-from tools.programs import ROOT
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.wait import until
+from tools.stack.components import HOST
+from tools.stack.programs import ROOT
+from tools.stack.stack import Stack
 
 PATIENT = JID.parts[0]
 SETTINGS = {
@@ -434,6 +434,6 @@ def traces(whole: Whole) -> dict[str, bytes]:
         answered(HTTP.get(f"{url}/api/v3/{path}")) for path in ("services", "operations?service=healthcare-backend")
     ]
     environment = os.environ | backend.stack.service_environment()
-    command = [sys.executable, "-m", "tools.trace", ids[0]]
+    command = [sys.executable, "-m", "tools.show.trace", ids[0]]
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True).stdout
     return {"store, traces": b"\n".join(found), "store, names": b"\n".join(listed), "make trace": printed}

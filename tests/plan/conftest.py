@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tools.collector_yaml import PATH as CONFIG
-from tools.contract import PATH as CONTRACT
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.model.collector_yaml import PATH as CONFIG
+from tools.model.contract import PATH as CONTRACT
 
 RULES = """\
 groups:

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from tests.plan.conftest import DASHBOARD_FILE, RULES_FILE, config, contract, edit
-from tools.check import PROGRAMS, STATIC, check
-from tools.collector_yaml import PATH as CONFIG
-from tools.contract import PATH as CONTRACT
-from tools.sources import ROOT, Finding, Sources
+from tools.base.files import ROOT, Finding, Sources
+from tools.commands.check import PROGRAMS, STATIC, check
+from tools.model.collector_yaml import PATH as CONFIG
+from tools.model.contract import PATH as CONTRACT
 
 README = "otel-collector/README.md"
 PAGE = "docs/metrics.md"
@@ -226,8 +226,9 @@ def test_a_page_that_is_not_what_the_contract_says_is_named(shipped: Sources) ->
 
 def test_the_command_tells_machines_the_same() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tools.check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tools.commands.check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert json.loads(run.stdout) == []
-    shown = subprocess.run([sys.executable, "-m", "tools.check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tools.commands.check"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.startswith(f"✓ all agree, {len(STATIC) + len(PROGRAMS)} checks in ")

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.plan.conftest import DASHBOARD_FILE, RULES_FILE
-from tools.consumers import Matcher, affected, consumers, parse
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.model.consumers import Matcher, affected, consumers, parse
 
 
 def test_all_alerts_rules_panels_variables_and_annotations_are_found(watched: Sources) -> None:

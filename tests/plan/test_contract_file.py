@@ -3,8 +3,8 @@
 import pytest
 
 from tests.plan.conftest import contract
-from tools.contract import PATH, load
-from tools.sources import SourceError, Sources
+from tools.base.files import SourceError, Sources
+from tools.model.contract import PATH, load
 
 TARGET = "target: {quantile: 0.95, below: 0.5}"
 QUEUE = "  - name: mem0_write_queue_size\n    type: gauge"

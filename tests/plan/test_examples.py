@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools.check import check
-from tools.plan.examples import PAGE, Example, answer, edited, examples
-from tools.sources import ROOT, Sources
+from tools.base.files import ROOT, Sources
+from tools.commands.check import check
+from tools.write.plans import PAGE, Example, answer, edited, examples
 
 EXAMPLES = examples((ROOT / PAGE).read_text("utf-8"))
 GOOD, BAD = EXAMPLES[:6], EXAMPLES[6:]

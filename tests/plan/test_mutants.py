@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from tools import mutants
-from tools.mutations import of_python, of_yaml
+from tools.mutants import collector as mutants
+from tools.mutants.of_files import of_python, of_yaml
 
 YAML = """\
 processors:

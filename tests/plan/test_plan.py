@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.plan.conftest import config, contract
-from tools.contract import load
-from tools.plan import __main__ as command
-from tools.plan import difference
-from tools.plan.__main__ import plan
-from tools.plan.difference import Change, Effect, Plan
-from tools.plan.running import Version
-from tools.plan.workload import Workload
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.commands import plan as command
+from tools.commands.plan import plan
+from tools.model.contract import load
+from tools.plan import changes as difference
+from tools.plan.changes import Change, Effect, Plan
+from tools.replay.version import Version
+from tools.replay.workload import Workload
 
 ROW = """      - include: span.calls
         experimental_match_labels: {family: webhook.request}

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.prometheus.monitored import Monitored
-from tools.components import Ports
-from tools.stack import Stack
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 
 from tests.collector.bench import own
-from tools.components import HOST
-from tools.expected import Labels, Samples, Seen, expected
-from tools.otlp import send, traces
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.otlp import send, traces
+from tools.base.wait import until
+from tools.model.expected import Labels, Samples, Seen, expected
+from tools.stack.components import HOST
+from tools.stack.stack import Stack
 
 History = dict[tuple[str, Labels], list[float]]
 """Each series' values in the order of their times, without repetitions: what a scrape confirmed is no news."""

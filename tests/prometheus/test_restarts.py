@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from tests.prometheus.monitored import Monitored, increments
-from tools.components import Component, Ports
-from tools.expected import Seen
-from tools.stack import DRAIN_SECONDS, Stack
-from tools.waiting import until
+from tools.base.wait import until
+from tools.model.expected import Seen
+from tools.stack.components import Component, Ports
+from tools.stack.stack import DRAIN_SECONDS, Stack
 
 SHIPPED_SECONDS, SECONDS = 5, 1
 BOTH = ("otel-collector", "prometheus")

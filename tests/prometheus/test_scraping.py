@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from tests.prometheus.monitored import Monitored
 from tests.support.serving import serving
-from tools.components import Ports
-from tools.expected import SHIPPED, Samples, Seen, expected, undocumented
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.wait import until
+from tools.model.expected import SHIPPED, Samples, Seen, expected, undocumented
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
 
 EXACT = 1_953_125  # nanoseconds: 2⁻⁹ s, whose sums are exact
 ERROR = {"component": "cache", "error.type": "timeout"}

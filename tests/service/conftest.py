@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.backend import Backend
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
 
 HOSTILE_ENVIRONMENT = {  # the whole folder runs under it: none of it may change anything
     "OTEL_PROPAGATORS": "none",

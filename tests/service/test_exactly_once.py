@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.backend import Backend, attributes, event, new_id, patient
-from tools.waiting import until
+from tools.base.wait import until
 
 ONCE = {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}
 

@@ -21,9 +21,9 @@ from app.settings import Settings
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
 from tests.support.pooler import PROGRAM, pooler
 from tests.support.variables import read_by_packages, table, taken_away
-from tools.components import log_file
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.stack.components import log_file
 
 NONSENSE = "1;*\\é{"
 

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.backend import Backend, attributes, event, new_id, patient
-from tools.waiting import until
+from tools.base.wait import until
 
 
 def failures(backend: Backend, message_id: str) -> list[tuple[str, str, str]]:

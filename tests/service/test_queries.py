@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.backend import Backend
-from tools.waiting import until
+from tools.base.wait import until
 
 PROGRAM = """
 import asyncio, os, sys

@@ -18,8 +18,8 @@ from app.api import health, metrics_endpoint
 from app.observability.export import LostSpans
 from app.settings import Settings
 from tests.support.backend import Backend
-from tools.components import log_file
-from tools.programs import ROOT
+from tools.stack.components import log_file
+from tools.stack.programs import ROOT
 
 SERVICE = ("uvicorn", "app.main:create_app", "--factory", "--port", "0")
 WORKER = ("app.outbox.worker",)

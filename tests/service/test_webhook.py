@@ -11,10 +11,10 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
-from tools.expected import SHIPPED
-from tools.otlp import OWN
-from tools.plan.workload import Workload
-from tools.waiting import until
+from tools.base.otlp import OWN
+from tools.base.wait import until
+from tools.model.expected import SHIPPED
+from tools.replay.workload import Workload
 
 JWT_KEY = "a-key-of-32-bytes-for-evolution!"
 

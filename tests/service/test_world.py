@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.service.test_webhook import token
 from tests.support.backend import Backend, attributes, event, new_id, patient
-from tools.waiting import until
+from tools.base.wait import until
 
 PRICE = "Qual o preço da consulta?"
 NOTHING = {"messages": 0, "reply jobs": 0, "memories": 0, "replies": 0}

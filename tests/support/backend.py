@@ -16,10 +16,10 @@ import redis
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from psycopg.rows import tuple_row
 
-from tools.components import Ports
-from tools.otlp_sink import Sink
-from tools.stack import Stack
-from tools.waiting import until
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
 
 INSTANCE = "clinic-test"
 QUICK = {"JOB_BACKOFF_SECONDS": "0.2"}  # retries within a test's patience

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.sources import ROOT
+from tools.base.files import ROOT
 
 
 def copy(folder: Path) -> Path:

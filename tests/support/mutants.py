@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tools.judging import M, Verdict, some
+from tools.mutants.verdicts import M, Verdict, some
 
 
 def unexplained(mutants: Sequence[M], run: Callable[[M], Verdict[M]], number: int) -> list[str]:

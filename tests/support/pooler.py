@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 
-from tools import embedded
-from tools.components import Ports
-from tools.waiting import until
+from tools.base.wait import until
+from tools.stack import databases as embedded
+from tools.stack.components import Ports
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 

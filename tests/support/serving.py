@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from tools.waiting import until
+from tools.base.wait import until
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from collections import Counter
 
 from tests.support.backend import Backend
-from tools.trace import STORES, fetch
-from tools.waiting import until
+from tools.base.wait import until
+from tools.show.trace import STORES, fetch
 
 # Spans by name and parent's name, of a SCHEDULING message whose patient's context and catalogue are not cached.
 WHOLE = Counter(

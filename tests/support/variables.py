@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from app.environment import FAMILIES, KEPT
-from tools.programs import ROOT
+from tools.stack.programs import ROOT
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]+")
 _READS = re.compile(r"\b(environb?|getenvb?|environment_variables)\b")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.observability.tracing import Telemetry, init_tracing
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
 
 
 @pytest.fixture(scope="session")

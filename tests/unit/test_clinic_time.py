@@ -8,8 +8,8 @@ import yaml
 from pydantic import ValidationError
 
 from app.settings import Settings
-from tools import clock
-from tools.sources import ROOT
+from tools.base import clock
+from tools.base.files import ROOT
 
 GIVEN = {"database_url": "postgresql://x/y", "webhook_secret": "x"}
 

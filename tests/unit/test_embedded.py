@@ -8,9 +8,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tools import embedded
-from tools.components import Ports
-from tools.stack import Stack
+from tools.stack import databases as embedded
+from tools.stack.components import Ports
+from tools.stack.stack import Stack
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 

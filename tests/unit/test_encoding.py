@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.sources import ROOT
+from tools.base.files import ROOT
 
 OURS = sorted(
     path for part in ("service", "tools", "simulator", "bench", "tests/support") for path in (ROOT / part).rglob("*.py")

@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanContext, Tracer
 
 from app.observability import export
 from app.observability.export import CountingBatchProcessor, LostSpans, Spool
-from tools.otlp_sink import Sink
-from tools.waiting import until
+from tools.base.otlp_sink import Sink
+from tools.base.wait import until
 
 
 @pytest.fixture

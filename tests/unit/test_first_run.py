@@ -15,11 +15,12 @@ import psycopg
 import pytest
 
 from simulator import entry
-from tools import components, embedded, programs, stack
-from tools.components import ComponentError, Ports
-from tools.programs import ProgramError
-from tools.sources import ROOT
-from tools.stack import Stack
+from tools.base.files import ROOT
+from tools.stack import components, programs, stack
+from tools.stack import databases as embedded
+from tools.stack.components import ComponentError, Ports
+from tools.stack.programs import ProgramError
+from tools.stack.stack import Stack
 
 FOLDERS = [
     "Clínica do João/obs 1",
@@ -37,7 +38,8 @@ COMMANDS = sorted(
     for path in (ROOT / part).rglob("*.py")
     if '__name__ == "__main__"' in path.read_text("utf-8")
 )
-WITHOUT_OPTIONS = {"tools.metrics_page", "tools.notified", "tools.plan.examples"}  # they would write what they generate
+# They would write what they generate.
+WITHOUT_OPTIONS = {"tools.write.metrics_page", "tools.write.notifications", "tools.write.plans"}
 RULE_FILES = len([ROOT / "prometheus" / "prometheus-alerts.yaml", *(ROOT / "prometheus" / "rules").glob("*.yaml")])
 LATIN = "en_US.ISO-8859-1"
 
@@ -137,22 +139,22 @@ def test_every_command_prints_on_an_ascii_terminal(command: str) -> None:
 
 @pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "1"}], ids=["as python has it", "as make sets it"])
 def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, str]) -> None:
-    text = said(["tools.trace", "--help"], latin | mode)
+    text = said(["tools.show.trace", "--help"], latin | mode)
     assert b"?" in text  # a box
     assert "█".encode() not in text
-    assert b"\xc3" not in said(["tools.check"], latin | mode)
+    assert b"\xc3" not in said(["tools.commands.check"], latin | mode)
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
 def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
-    command = f"{sys.executable} -m tools.drill {ending}"
+    command = f"{sys.executable} -m tools.commands.drill {ending}"
     run = subprocess.run(("bash", "-c", command), cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8")
     assert (run.returncode, run.stderr) == (code, "drill: No space left on device\n" if code else "")
 
 
 def test_a_terminal_that_the_user_names_is_believed() -> None:
-    assert "█".encode() in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
-    assert "█".encode() not in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
+    assert "█".encode() in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
+    assert "█".encode() not in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
 
 
 def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> None:

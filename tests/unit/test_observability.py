@@ -15,7 +15,7 @@ import app.observability as observability
 from app.observability import add_span_event, init_tracing, trace_span
 from app.observability.contract import contract
 from app.observability.tracing import Telemetry, error_type
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
 
 Sent = Callable[[], list[Span]]
 

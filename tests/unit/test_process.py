@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tools.otlp_sink import Sink
+from tools.base.otlp_sink import Sink
 
 HELPERS = """
 import multiprocessing, os, signal, sys, threading, time

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import programs
-from tools.programs import Program, ProgramError, describe, ensure
+from tools.stack import programs
+from tools.stack.programs import Program, ProgramError, describe, ensure
 
 
 @pytest.fixture(autouse=True)

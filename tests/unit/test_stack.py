@@ -17,11 +17,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from tools import components, programs, stack
-from tools.components import Component, ComponentError, Ports
-from tools.display import print_addresses
-from tools.stack import STOP_ORDER, Stack
-from tools.waiting import until
+from tools.base.wait import until
+from tools.stack import components, programs, stack
+from tools.stack.components import Component, ComponentError, Ports
+from tools.stack.progress import print_addresses
+from tools.stack.stack import STOP_ORDER, Stack
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from rich.console import Console
 
 from tests.support.serving import serving
-from tools import trace
-from tools.trace import Axis, Span, draw, duration, main, parse
+from tools.show import trace
+from tools.show.trace import Axis, Span, draw, duration, main, parse
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOWHERE = "http://127.0.0.1:1"

@@ -7,7 +7,7 @@ import sys
 from app import environment
 from app.settings import Settings
 from tests.support.variables import read_by_packages, table, taken_away
-from tools.programs import ROOT
+from tools.stack.programs import ROOT
 
 
 def test_each_variable_that_a_package_reads_has_a_place() -> None:

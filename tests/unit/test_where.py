@@ -15,18 +15,18 @@ import psutil
 import pytest
 
 from tests.support.clones import copy
-from tools import stack
-from tools.components import ComponentError, Ports, variable
-from tools.stack import Stack
-from tools.where import where
+from tools.stack import stack
+from tools.stack.components import ComponentError, Ports, variable
+from tools.stack.stack import Stack
+from tools.stack.where import where
 
 ASKING = {
-    "tools.trace": ["a" * 32],
-    "tools.slow": [],
-    "tools.alerts": ["show"],
-    "tools.preview": [],
-    "tools.dashboards": ["pull"],
-    "tools.drill": ["HighErrorRate"],
+    "tools.show.trace": ["a" * 32],
+    "tools.show.slow": [],
+    "tools.show.firing": ["show"],
+    "tools.commands.preview": [],
+    "tools.commands.dashboards": ["pull"],
+    "tools.commands.drill": ["HighErrorRate"],
 }
 """Every tool that asks a running stack, and how."""
 

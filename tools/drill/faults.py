@@ -8,11 +8,11 @@ from typing import Any
 import grpc
 import httpx
 
-from tools.contract import load
+from tools.base.files import Sources
+from tools.base.otlp import Spec
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates
-from tools.otlp import Spec
-from tools.sources import Sources
+from tools.model.contract import load
 
 
 def _nothing(_: Scene) -> None:

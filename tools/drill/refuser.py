@@ -5,8 +5,8 @@ from typing import Any
 
 import grpc
 
-from tools.components import HOST
-from tools.otlp import METRICS, TRACES
+from tools.base.otlp import METRICS, TRACES
+from tools.stack.components import HOST
 
 _SECONDS = 5.0
 

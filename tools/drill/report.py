@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tools.base.files import ROOT
 from tools.drill.faults import ROUNDS, Fault
 from tools.drill.run import Result
 from tools.drill.watch import WATCHDOG, Progress
-from tools.sources import ROOT
 
 STEPS = ("pending", "firing", "notified", "resolved", "cleared")
 _SAID = {

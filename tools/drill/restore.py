@@ -19,10 +19,10 @@ import asyncpg
 import httpx
 import psutil
 
-from tools.components import ComponentError
+from tools.stack.components import ComponentError
 
 if TYPE_CHECKING:
-    from tools.stack import Stack
+    from tools.stack.stack import Stack
 
 SCHEMA = "drill"  # in PostgreSQL; everything that a drill makes there is in it, or depends on it
 SECONDS = 30.0

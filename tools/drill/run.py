@@ -9,13 +9,13 @@ from typing import Protocol
 
 import httpx
 
-from tools.components import ComponentError, switched_on
 from tools.drill import restore
 from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates, Traffic
 from tools.drill.watch import POLL_SECONDS, WATCHDOG, Progress, Watch, active
-from tools.stack import DRAIN_SECONDS, Stack
+from tools.stack.components import ComponentError, switched_on
+from tools.stack.stack import DRAIN_SECONDS, Stack
 
 USUAL: Rates = {"known": 2.0}
 CALM_SECONDS = 240.0

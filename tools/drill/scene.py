@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import yaml
 
-from tools import otlp
-from tools.components import HOST
+from tools.base import otlp
 from tools.drill import restore, shortened
 from tools.drill.refuser import Refuser
-from tools.stack import Stack
+from tools.stack.components import HOST
+from tools.stack.stack import Stack
 
 Edit = Callable[[dict[str, Any]], None]
 """Changes a parsed configuration."""

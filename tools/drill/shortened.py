@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser as promql
 import yaml
 
-from tools.rule_tests import groups_of, rules_of, shipped
+from tools.check.rule_tests import groups_of, rules_of, shipped
 
 SCRAPE_SECONDS = 5  # the Collector flushes as often; more would be seen by nobody
 SHORTEST_SECONDS = 4 * SCRAPE_SECONDS

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tools.stack import Stack
+from tools.stack.stack import Stack
 
 WATCHDOG = "Watchdog"
 SILENT_SECONDS = 15.0  # several beats of a drill

@@ -1,1 +1,1 @@
-"""`make plan`: what does an edit of the Collector's YAML change? Both versions run, and what comes out is compared."""
+"""Floor 4: what an edit changes."""

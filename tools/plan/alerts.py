@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.check import knows_what_is_asked
-from tools.collector_rules import Checked
-from tools.consumers import RULES, Consumer, affected, consumers
-from tools.plan.backtest import ALERTMANAGER, Behaviour, Outcome, run
-from tools.plan.difference import AlertChange, Change, Effect, Plan, Severity, altered
-from tools.plan.history import History
-from tools.programs import Report
-from tools.sources import Sources
+from tools.base.files import Sources
+from tools.check.collector import Checked
+from tools.commands.check import knows_what_is_asked
+from tools.history.backtest import ALERTMANAGER, Behaviour, Outcome, run
+from tools.history.choice import History
+from tools.model.consumers import RULES, Consumer, affected, consumers
+from tools.plan.changes import AlertChange, Change, Effect, Plan, Severity, altered
+from tools.stack.programs import Report
 
 AGAIN = ", again"  # a second rule of the same name
 SHOWN = 6  # times of one alert that are listed

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tools.plan import timeline
-from tools.plan.difference import Change, Effect, Plan
+from tools.plan.changes import Change, Effect, Plan
 
 MARKS = {
     "leak": "[bold white on red]![/]",

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tools.plan.backtest import Behaviour
-from tools.plan.difference import Plan
+from tools.history.backtest import Behaviour
+from tools.plan.changes import Plan
 
 COLUMNS = 96  # a quarter of an hour each, of a day
 COLOURS = {"critical": "red", "warning": "yellow", "info": "blue", "none": "white"}

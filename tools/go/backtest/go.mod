@@ -1,6 +1,6 @@
 // Evaluates two versions of rules and routes over history: Prometheus' own engine and rules, Alertmanager's own routes.
 //
-// Loaded by:    tools/programs.py (`go build`). Keep in step: PROMETHEUS_MODULE and ALERTMANAGER there.
+// Loaded by:    tools/stack/programs.py (`go build`). Keep in step: PROMETHEUS_MODULE and ALERTMANAGER there.
 module healthcare-observability/tools/go/backtest
 
 go 1.26.7

@@ -1,6 +1,6 @@
 // Makes Docker Compose installable: its own go.mod holds an `exclude`, which `go install …@version` refuses.
 //
-// Loaded by:    tools/programs.py (`go build`). Keep in step: COMPOSE there.
+// Loaded by:    tools/stack/programs.py (`go build`). Keep in step: COMPOSE there.
 module healthcare-observability/tools/go/compose
 
 go 1.26.8

@@ -1,6 +1,6 @@
 // Makes Jaeger installable: its own go.mod holds a `replace`, which `go install …@version` refuses.
 //
-// Loaded by:    tools/programs.py (`go build`). Keep in step: JAEGER there, the image's tag in docker-compose.yaml.
+// Loaded by:    tools/stack/programs.py (`go build`). Keep in step: JAEGER there, the image's tag in docker-compose.yaml.
 module healthcare-observability/tools/go/jaeger
 
 go 1.24.6

@@ -1,0 +1,1 @@
+"""Floor 1: files, waiting, OTLP; knows nothing of this project."""

@@ -1,0 +1,1 @@
+"""Floor 3: a day of samples, played, recorded or real."""

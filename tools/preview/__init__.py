@@ -1,1 +1,0 @@
-"""Dashboards drawn from their own JSON and a Prometheus' answers, without Grafana."""

@@ -1,0 +1,1 @@
+"""Floor 3: spans through a real Collector."""

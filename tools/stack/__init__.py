@@ -1,0 +1,1 @@
+"""Floor 2: the processes that run, and where they are reached."""

