@@ -218,3 +218,5 @@ def test_whose_it_is_is_said_where_permission_is_denied(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     error = PermissionError(errno.EACCES, "Permission denied", "/etc/no/such")
     assert entry.refusal(error) == "/etc/no/such: Permission denied (/etc belongs to root)"
+    error.filename = "/etc"
+    assert entry.refusal(error) == "/etc: Permission denied (it belongs to root)"
