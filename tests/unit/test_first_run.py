@@ -16,7 +16,7 @@ import pytest
 
 from simulator import entry
 from tools import components, embedded, programs, stack
-from tools.components import ComponentError, Ports
+from tools.components import Component, ComponentError, Ports
 from tools.programs import ProgramError
 from tools.sources import ROOT
 from tools.stack import Stack
@@ -153,6 +153,13 @@ def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
 def test_a_terminal_that_the_user_names_is_believed() -> None:
     assert "█".encode() in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
     assert "█".encode() not in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
+
+
+def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
+    code = "import sys; print(sys.flags.utf8_mode, sys.stdout.encoding)"
+    process = components.start(Component("one", (sys.executable, "-c", code), lambda: True, latin), tmp_path)
+    process.wait()
+    assert components.log_file(tmp_path, "one").read_text("utf-8").splitlines()[1:] == ["1 utf-8"]
 
 
 def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> None:
