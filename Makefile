@@ -12,6 +12,8 @@ INSTALLED := $(VENV)/installed
 IN_STACK := $(PY) -m tools.stack run --
 PLAN := PYTHONPATH=service $(PY) -m tools.plan
 
+# Paths and texts are UTF-8 in every locale.
+export PYTHONUTF8 := 1
 # As curl does: a company's own certificates are known to the machine only.
 export UV_SYSTEM_CERTS := 1
 
@@ -40,29 +42,29 @@ load: $(INSTALLED) ## Send messages, compare with Prometheus: make load N=500 RA
 	@$(IN_STACK) $(PY) -m simulator load --messages $(N) --rate $(RATE) $(if $(SEED),--seed $(SEED))
 
 trace: $(INSTALLED) ## Print a trace, the newest slow one or this one: make trace ID=…
-	@$(IN_STACK) $(PY) -m tools.trace $(ID)
+	@$(PY) -m tools.trace $(ID)
 
 slow: $(INSTALLED) ## The slowest requests by lane and the trace of the slowest; one lane: make slow LANE=price
-	@$(IN_STACK) $(PY) -m tools.slow $(LANE)
+	@$(PY) -m tools.slow $(LANE)
 
 preview: $(INSTALLED) ## Draw the dashboards without Grafana; the day that ships: make preview FROM=day
 	@$(PY) -m tools.preview $(FROM) $(ARGS)
 
 dashboards-pull: $(INSTALLED) ## Keep what was edited in Grafana: make dashboards-pull UID=… AS=healthcare-backend, or FILE=export.json
-	@$(PY) -m tools.dashboards pull $(UID) $(if $(AS),--as $(AS)) $(if $(FILE),--file "$(FILE)")
+	@$(PY) -m tools.dashboards pull $(UID) $(if $(AS),--as $(AS)) $(if $(FILE),--file "$$FILE")
 
 dashboards-format: $(INSTALLED) ## Bring the dashboards' files into normal form
 	@$(PY) -m tools.dashboards format
 
 alerts: $(INSTALLED) ## What fires, and who was told; wait for more: make alerts ARGS=--follow
-	@$(IN_STACK) $(PY) -m tools.alerts show $(ARGS)
+	@$(PY) -m tools.alerts show $(ARGS)
 
 silence: $(INSTALLED) ## Tell nobody of an alert: make silence ALERT=HighErrorRate FOR=2h WHY="Ana mends it"
-	@$(IN_STACK) $(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
-		$(if $(FOR),--for $(FOR)) $(if $(WHY),--why "$(WHY)")
+	@$(PY) -m tools.alerts silence $(or $(ALERT),$(error which one? make silence ALERT=…)) \
+		$(if $(FOR),--for $(FOR)) $(if $(WHY),--why "$$WHY")
 
 unsilence: $(INSTALLED) ## End an alert's silences: make unsilence ALERT=…
-	@$(IN_STACK) $(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
+	@$(PY) -m tools.alerts unsilence $(or $(ALERT),$(error which one? make unsilence ALERT=…))
 
 erase: $(INSTALLED) ## Remove a patient's messages, jobs and memories: make erase PATIENT=…
 	@$(IN_STACK) $(PY) -m app.admin erase $(or $(PATIENT),$(error whose? make erase PATIENT=…))
@@ -80,7 +82,7 @@ drill: $(INSTALLED) ## Make something go wrong and see its alert: make drill ALE
 	@$(PY) -m tools.drill $(ALERT) $(ARGS)
 
 plan: $(INSTALLED) ## What does my edit of the Collector's YAML, of rules or routes change? Against another commit: make plan BASE=main~3
-	@$(PLAN) $(if $(PICTURE),--picture $(PICTURE)) $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
+	@$(PLAN) $(if $(PICTURE),--picture "$$PICTURE") $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
 
 docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md and docs/editing-alerts.md
 	@$(PY) -m tools.metrics_page
@@ -132,7 +134,8 @@ $(INSTALLED): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || \
 		{ echo "Python $(OLDEST) or newer is needed, $$($(PYTHON) --version) is too old: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing Python packages into $(VENV) …"
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
+	@LC_ALL=C.UTF-8 $(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
 	@touch $@

@@ -10,6 +10,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from simulator.entry import run
 from simulator.load import send
 from simulator.messages import generate
 from tools.components import Ports
@@ -96,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from simulator.entry import run
 from simulator.load import Report, send_async
 from simulator.messages import stream
 from simulator.settings import SettingMissingError, setting
 
 if TYPE_CHECKING:
     from uvicorn import Server
-
-SERVICE_URL = "http://127.0.0.1:8000"
-PROMETHEUS_URL = "http://127.0.0.1:9090"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -60,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--forever", action="store_true", help="no end and no comparison; waits for a service not yet up")
     load.add_argument("--no-verify", action="store_true", help="do not compare with Prometheus")
     load.add_argument("--quiet", action="store_true", help="print the last line only")
-    load.add_argument("--url", help="the service (SERVICE_URL, else the stack's)")
-    load.add_argument("--secret", help="the webhook's secret (WEBHOOK_SECRET, else the stack's)")
+    load.add_argument("--url", help="the service (SERVICE_URL)")
+    load.add_argument("--secret", help="the webhook's secret (WEBHOOK_SECRET)")
     return parser
 
 
@@ -87,7 +85,7 @@ def _count(text: str) -> int:
 
 def _load(options: argparse.Namespace) -> int:
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
-    url = (options.url or setting("SERVICE_URL", SERVICE_URL)).rstrip("/")
+    url = (options.url or setting("SERVICE_URL")).rstrip("/")
     secret = options.secret or setting("WEBHOOK_SECRET")
     if options.forever:
         asyncio.run(send_async(stream(seed, everyday=True), url, secret, options.rate))
@@ -103,7 +101,7 @@ def _load(options: argparse.Namespace) -> int:
         seed=seed,
         url=url,
         secret=secret,
-        prometheus_url=setting("PROMETHEUS_URL", PROMETHEUS_URL),
+        prometheus_url=setting("PROMETHEUS_URL") if not options.no_verify else "",
         verify=not options.no_verify,
         quiet=options.quiet,
     )
@@ -126,9 +124,7 @@ def _serve(options: argparse.Namespace) -> int:
     traffic = None
     if options.traffic:
         deliveries = stream(secrets.randbelow(1_000_000), everyday=True)
-        traffic = send_async(
-            deliveries, setting("SERVICE_URL", SERVICE_URL), setting("WEBHOOK_SECRET"), options.traffic
-        )
+        traffic = send_async(deliveries, setting("SERVICE_URL"), setting("WEBHOOK_SECRET"), options.traffic)
     print(f"simulator: starting on http://{options.host}:{options.port}", flush=True)
     asyncio.run(_until_stopped(uvicorn.Server(config), traffic))
     return 0
@@ -148,4 +144,4 @@ def _fail(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

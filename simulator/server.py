@@ -83,7 +83,7 @@ class State:
         fault: Fault = getattr(self.faults, endpoint) or Fault()
         await asyncio.sleep(fault.delay_seconds)
         if fault.unknown_number:
-            status, body = 400, {"status": 400, "error": "Bad Request", "response": {"message": [{"exists": False}]}}
+            status, body = 400, _unknown(str(body.get("key", {}).get("remoteJid", "")))
         elif fault.status is not None:
             status, body = fault.status, {"error": {"message": "simulated fault", "type": "simulated"}}
         self.answered[f"{endpoint} {status}"] += 1
@@ -195,6 +195,11 @@ def embed(text: str, dimensions: int) -> list[float]:
 def _encode(vector: list[float], encoding: str) -> list[float] | str:
     """OpenAI's own client asks for base64 where it can."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if encoding == "base64" else vector
+
+
+def _unknown(jid: str) -> dict[str, Any]:
+    number = {"jid": jid, "exists": False, "number": jid.partition("@")[0]}
+    return {"status": 400, "error": "Bad Request", "response": {"message": [number]}}
 
 
 def _accepted(reply: Reply) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import argparse
 import getpass
 import os
 import re
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,10 @@ import promql_parser as promql
 from rich.console import Console
 from rich.markup import escape
 
+from simulator.entry import run
 from tools.clock import zone
+from tools.components import ComponentError
+from tools.where import where
 
 COLOURS = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 SHOWN = 10
@@ -178,18 +180,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("unsilence", help="end an alert's silences").add_argument("alert")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
-    alertmanager = os.environ.get("ALERTMANAGER_URL", "http://127.0.0.1:9093")
     try:
+        alertmanager = where("alertmanager")
         if options.command == "show":
-            local = os.environ.get("NOTIFICATIONS_URL", "http://127.0.0.1:8085/notifications")
+            local = os.environ.get("NOTIFICATIONS_URL") or f"{where('simulator')}/notifications"
             show(console, alertmanager, local, follow=options.follow)
         elif options.command == "silence":
-            prometheus = os.environ.get("PROMETHEUS_URL", "http://127.0.0.1:9090")
-            until = silence(alertmanager, prometheus, options.alert, options.duration, options.why)
+            until = silence(alertmanager, where("prometheus"), options.alert, options.duration, options.why)
             console.print(f"Nobody is told of {options.alert} until {until.astimezone(zone()):%H:%M on %d %B}.")
         else:
             console.print(f"Ended {unsilence(alertmanager, options.alert)} silences of {options.alert}.")
-    except AlertsError as error:
+    except (AlertsError, ComponentError) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
@@ -198,4 +199,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

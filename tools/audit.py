@@ -6,6 +6,7 @@ pip-audit asks osv.dev, govulncheck asks vuln.go.dev. Container images are not l
 import subprocess
 import sys
 
+from simulator import entry
 from tools.programs import ROOT, STANDARD, ProgramError, ensure
 
 PIP_AUDIT = "2.10.1"
@@ -41,4 +42,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

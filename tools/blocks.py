@@ -21,7 +21,7 @@ def create(text: Path, folder: Path, what: str, *, longest: str = "7d") -> None:
     """
     options = ("--quiet", f"--max-block-duration={longest}")
     command = [str(ensure("promtool")), "tsdb", "create-blocks-from", *options, "openmetrics", str(text), str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if run.returncode:
         raise ProgramError(f"promtool made no blocks of {what}: {run.stderr.strip()}")
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from simulator import entry
 from tools import collector_yaml, contract, metrics_page
 from tools.collector_rules import RULES as COLLECTOR_RULES
 from tools.collector_rules import Checked
@@ -134,7 +134,7 @@ def validates(it: Checked) -> Iterator[Finding]:
             [ensure("otelcol"), "validate", f"--config={file}"],
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     if run.returncode:
@@ -158,7 +158,7 @@ def promtool_agrees(it: Checked) -> Iterator[Finding]:
     """Prometheus' own checker takes its rule files."""
     for path in it.sources.matching(*RULES):
         command, text = (str(ensure("promtool")), "check", "rules"), it.sources.text(path)
-        run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=False)
         if run.returncode:
             said = " ".join((run.stderr or run.stdout).replace("standard input", path).split())
             yield Finding(path, 0, f"promtool check rules: {said}")
@@ -228,4 +228,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -8,9 +8,9 @@ USUAL = "America/Sao_Paulo"
 
 
 def zone() -> ZoneInfo:
-    """The time zone that `CLINIC_TIME_ZONE` names, as in the service.
-
-    Raises:
-        KeyError, ValueError, OSError: there is none of that name.
-    """
-    return ZoneInfo(os.environ.get(VARIABLE) or USUAL)
+    """The time zone that `CLINIC_TIME_ZONE` names, as in the service; ends the command where there is none."""
+    name = os.environ.get(VARIABLE) or USUAL
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise SystemExit(f"{VARIABLE} is no time zone: {USUAL} is one") from None

@@ -92,7 +92,7 @@ class Collector:
 
     def log(self) -> str:
         """All it has logged in this directory."""
-        return self._log.read_text()
+        return self._log.read_text("utf-8", "replace")
 
     def exposition(self, accept: str = "text/plain") -> str:
         """What Prometheus would scrape from the derived port."""

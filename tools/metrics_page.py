@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from simulator.entry import run
 from tools.consumers import Consumer, affected, consumers
 from tools.contract import JOB, OTHER, PATH, Contract, Metric, attribute, load
 from tools.sources import ROOT, SourceError, Sources
@@ -150,4 +151,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simulator import entry
 from tools import collector_yaml, contract
 from tools.check import static, validates, writes_metrics_page
 from tools.collector_rules import Checked
@@ -120,7 +121,7 @@ def _failing(arguments: Sequence[str], **environment: str) -> str:
         cwd=ROOT,
         env={key: text for key, text in os.environ.items() if key != "PYTHONPATH"} | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     failed = re.search(r"^(?:FAILED|ERROR) \S*?(\w+\.py)", ran.stdout, re.MULTILINE)
@@ -176,4 +177,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

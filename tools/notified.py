@@ -4,7 +4,6 @@
 """
 
 import json
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
+from simulator.entry import run
 from tools import components
 from tools.components import HOST, Ports
 from tools.sources import ROOT
@@ -226,4 +226,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from simulator import entry
 from tools.sources import ROOT as ROOT
 
 GO_FILES = ROOT / "tools" / "go"
@@ -216,7 +217,22 @@ def cache_folder() -> Path:
     """The per-user cache. Root's lies outside its home: PostgreSQL runs as another user then, and must get in."""
     if os.geteuid() == 0:
         return Path("/var/cache/healthcare-observability")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthcare-observability"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthcare-observability"
+    except RuntimeError as error:
+        raise ProgramError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Raises ProgramError where the cache cannot be read or written within."""
+    try:
+        yield
+    except OSError as error:
+        raise ProgramError(
+            f"the folder of built programs cannot be used: {entry.refusal(error)}. "
+            "Make it writable, or set XDG_CACHE_HOME to a folder that is (root's is always in /var/cache)"
+        ) from error
 
 
 def on_path(name: str) -> Path | None:
@@ -228,7 +244,9 @@ def on_path(name: str) -> Path | None:
     command = [found, *program.version_command[1:]]
     environment = os.environ | {"GOTOOLCHAIN": "local"}  # an old Go would go and fetch the version that go.mod names
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=environment)
+        run = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     versions = re.findall(r"\d+\.\d+\.\d+", run.stdout + run.stderr)
@@ -267,7 +285,7 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
 def locked(path: Path, report: Report = lambda _: None) -> Iterator[None]:
     """Holds a file lock that ends with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -278,14 +296,15 @@ def locked(path: Path, report: Report = lambda _: None) -> Iterator[None]:
 
 def made_once(target: Path, make: Callable[[Path], None], report: Report = lambda _: None) -> Path:
     """A folder of the cache, made once for all clones: `make` fills one beside it, which then takes its name."""
-    if not target.exists():
-        with locked(cache_folder() / "locks" / target.name, report):
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
-                    made = Path(folder) / "made"  # not the temporary one itself, whose mode is 0700
-                    make(made)
-                    made.rename(target)
+    with writing_cache():
+        if not target.exists():
+            with locked(cache_folder() / "locks" / target.name, report):
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+                        made = Path(folder) / "made"  # not the temporary one itself, whose mode is 0700
+                        make(made)
+                        made.rename(target)
     return target
 
 
@@ -294,7 +313,7 @@ def _build(program: Program, folder: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir()
     for name, text in program.files.items():
-        (folder / name).write_text(text.replace("{folder}", str(folder)), "utf-8")
+        (folder / name).write_text(text.replace("{folder}", str(folder).replace("'", "''")), "utf-8")  # YAML's quotes
     with log.open("wb") as output:
         for command in program.commands:
             arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
@@ -357,4 +376,4 @@ def _say(status: Status, name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

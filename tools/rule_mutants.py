@@ -7,7 +7,6 @@ code: 0 if none is without, else 1.
 
 import copy
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 import promql_parser as promql
 from rich.console import Console
 
+from simulator import entry
 from tools.judging import Verdict, matching, options, reason, some, tried
 from tools.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
 
@@ -239,4 +239,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -56,7 +56,7 @@ class RuleTests:
             tests.parent.mkdir()
             tests.write_text(self.text, "utf-8")
             command = [ensure_promtool(), "test", "rules", *([f"--run={only}"] if only else []), str(tests)]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         return (run.stdout + run.stderr).replace(folder, "prometheus") if run.returncode else ""
 
     def _needed(self, document: dict[str, Any], rules: Rules) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from simulator.entry import run
 from tools import trace
+from tools.components import ComponentError
 from tools.contract import load
 from tools.sources import Sources
 from tools.trace import Exemplar, TraceError
@@ -77,11 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.lane and options.lane not in lanes:
             raise TraceError(f"there is no lane {options.lane}: {', '.join(lanes)}")
         show(trace.terminal(), options.lane, trace.prometheus_url(), trace.stores())
-    except TraceError as error:
+    except (TraceError, ComponentError) as error:
         print(f"slow: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

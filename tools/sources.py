@@ -70,7 +70,8 @@ class Sources:
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
             cwd=root,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # names of files are bytes
             check=False,
         )
         found = listed.stdout.split("\0") if listed.returncode == 0 else _walk(root)
@@ -182,7 +183,8 @@ def _git(root: Path, ref: str, *arguments: str) -> str:
             ["git", *arguments],  # noqa: S607
             cwd=root,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # git speaks the locale's language
             check=True,
         )
     except FileNotFoundError as error:

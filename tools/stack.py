@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
+from simulator import entry
 from tools import components, embedded, programs
 from tools.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
 from tools.display import Display, print_addresses, print_status
@@ -122,9 +125,11 @@ class Stack:
         self._make_way([name])
         self._prepare()
         part = self._component(name, environment=environment)
-        process = self._start(replace(part, command=(*part.command, *arguments)))
+        part = replace(part, command=(*part.command, *arguments))
         if wait:
-            components.wait_ready(part, process, self.folder)
+            self._start_all([part], _silent)
+        else:
+            self._start(part)
 
     def prepare(self, name: str) -> None:
         """What precedes a component's start, its configuration for instance, without the start."""
@@ -197,13 +202,13 @@ class Stack:
             self.folder.chmod(0o711)  # PostgreSQL's user may have to pass; what is secret has its own mode
 
     def _prepare(self) -> None:
-        text = "".join(f"{name}={value}\n" for name, value in self.service_environment().items())
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.service_environment().items())
         _write_private(self.folder / "service.env", text)
 
     def _secrets(self) -> dict[str, str]:
         self.make_folder()
         file = self.folder / "secrets.json"
-        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        known = _read(file)
         if missing := [name for name in SECRETS if name not in known]:
             known |= {name: secrets.token_urlsafe(24) for name in missing}
             _write_private(file, json.dumps(known))
@@ -253,7 +258,10 @@ class Stack:
         while starting:
             for one in list(starting):
                 part, process, deadline = one
-                if components.is_ready(part, process, self.folder):
+                if not components.is_running(process) and part.mendable():
+                    starting.remove(one)
+                    self._start_again(part, report)
+                elif components.is_ready(part, process, self.folder):
                     report(part.name, "ready")
                     starting.remove(one)
                 elif time.monotonic() > deadline:
@@ -261,7 +269,13 @@ class Stack:
             time.sleep(components.POLL_SECONDS)
         for part in parts:  # one may have died since it was ready
             if self.pid(part.name) is None:
-                raise components.died(part.name, self.folder)
+                if not part.mendable():
+                    raise components.died(part.name, self.folder)
+                self._start_again(part, report)
+
+    def _start_again(self, part: Component, report: Report) -> None:
+        self._forget(part.name)
+        self._start_all([replace(part, mendable=lambda: False)], report)
 
     def _start(self, part: Component) -> psutil.Popen:
         process = components.start(part, self.folder)
@@ -274,7 +288,7 @@ class Stack:
         }
         file = self._record_file(part.name)
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(record), "utf-8")
+        _write_private(file, json.dumps(record))
         return process
 
     def _process(self, name: str) -> psutil.Process | None:
@@ -294,10 +308,7 @@ class Stack:
         return self.folder / "run" / f"{name}.json"
 
     def _record(self, name: str) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._record_file(name).read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
+        return _read(self._record_file(name))
 
     def _forget(self, name: str) -> None:
         self._record_file(name).unlink(missing_ok=True)
@@ -310,11 +321,19 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
+def _read(file: Path) -> dict[str, Any]:
+    """What was written there; nothing if there is none, or a power loss left it empty."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def _write_private(file: Path, text: str) -> None:
-    """For us alone from the first byte on."""
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as output:
+    """For us alone from the first byte on, and whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as output:
         output.write(text)
+    Path(output.name).replace(file)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -353,13 +372,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
-    try:
-        choices = json.loads((STATE / CHOICES_FILE).read_text("utf-8"))
+    if choices := _read(STATE / CHOICES_FILE):
         stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
         if any(map(stack.pid, stack.names)):
             return stack
-    except FileNotFoundError:
-        pass
     return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
 
 
@@ -374,11 +390,12 @@ def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
             print_addresses(console, stack.url, stack.names)
             return 0
         choices = {"ports": asdict(stack.ports), "store": stack.store}
-        (stack.folder / CHOICES_FILE).write_text(json.dumps(choices), "utf-8")
+        _write_private(stack.folder / CHOICES_FILE, json.dumps(choices))
         with Display(console) as display:
             stack.up(report=display.report)
         restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
         console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
+    _tell_damage(stack, console)
     _send_first_messages(stack, console)
     console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
     print_addresses(console, stack.url, stack.names)
@@ -436,12 +453,24 @@ def _restart(stack: Stack, console: Console, options: argparse.Namespace) -> int
         display.report(options.name, "starting")
         stack.start(options.name)
         display.report(options.name, "ready")
+    _tell_damage(stack, console)
     return 0
 
 
 def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
     print_status(console, [(name, stack.state(name), stack.pid(name), stack.url(name)) for name in stack.names])
+    _tell_damage(stack, console)
     return 0
+
+
+def _tell_damage(stack: Stack, console: Console) -> None:
+    if kept := components.damaged_queues(stack.folder):
+        times, last = kept[-1].suffix[1:], kept[-1]
+        console.print(
+            f"[yellow]The Collector's queue was found damaged {times} times, and set aside: the traces that waited are "
+            f"lost, metrics are not.[/] Kept until you delete it: {escape(str(last))}",
+            soft_wrap=True,
+        )
 
 
 def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:
@@ -476,4 +505,4 @@ def _known(name: str, stack: Stack) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

@@ -17,7 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simulator.settings import setting
+from simulator.entry import run
+from tools.components import ComponentError
+from tools.stack import this_clone
+from tools.where import where
 
 STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
@@ -332,10 +335,10 @@ def main(arguments: list[str] | None = None) -> int:
     console = terminal()
     try:
         if options.trace_id:
-            _show(console, options.trace_id, stores())
+            _show(console, options.trace_id)
         else:
             _show_slow(console, prometheus_url(), stores())
-    except TraceError as error:
+    except (TraceError, ComponentError) as error:
         print(f"trace: {error}", file=sys.stderr)
         return 1
     return 0
@@ -348,16 +351,14 @@ def terminal() -> Console:
 
 
 def stores() -> tuple[str, ...]:
-    """Where traces are asked for; the id's place is open."""
-    return (
-        setting("JAEGER_URL", "http://127.0.0.1:16686").rstrip("/") + STORES["jaeger"],
-        setting("TEMPO_URL", "http://127.0.0.1:3200").rstrip("/") + STORES["tempo"],
-    )
+    """Where traces are asked for; the id's place is open. Raises ComponentError."""
+    named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
+    return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
 
 
 def prometheus_url() -> str:
-    """Where exemplars are asked for."""
-    return setting("PROMETHEUS_URL", "http://127.0.0.1:9090").rstrip("/")
+    """Where exemplars are asked for. Raises ComponentError."""
+    return where("prometheus")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -373,11 +374,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(console: Console, trace_id: str, stores: Sequence[str]) -> None:
+def _show(console: Console, trace_id: str) -> None:
     trace_id = trace_id.lower()
     if not re.fullmatch("[0-9a-f]{32}", trace_id):
         raise TraceError(f"{trace_id!r} is not a trace id: it takes 32 hexadecimal digits")
-    spans = fetch(trace_id, stores)
+    spans = fetch(trace_id, stores())
     if not spans:
         raise TraceError(
             f"no trace {trace_id} in the store: it may be too new (seconds) or gone (Jaeger forgets at a stop)"
@@ -406,4 +407,4 @@ def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -132,5 +132,6 @@ def test_a_wrong_duration_is_refused(duration: str, capsys: Capture) -> None:
 def test_without_alertmanager_the_address_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     address = f"http://127.0.0.1:{Ports.free().alertmanager}"
     monkeypatch.setenv("ALERTMANAGER_URL", address)
+    monkeypatch.setenv("NOTIFICATIONS_URL", f"{address}/notifications")
     assert alerts.main(["show"]) == 1
     assert capsys.readouterr().out.startswith(f"{address} does not answer as it should: ")

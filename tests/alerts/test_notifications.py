@@ -276,9 +276,9 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
     assert attachment["title"] == "CRITICAL: ErrorBudgetBurn1h (2 firing)"
     assert attachment["text"].splitlines() == [
         f"{latency['annotations']['summary']}:",
-        f"{latency['annotations']['description']} Since 11:03 on the clinic's clock.",
+        f"{latency['annotations']['description']} Since 11:03 -03.",
         "The other:",
-        "Both. Since 11:03 on the clinic's clock.",
+        "Both. Since 11:03 -03.",
     ]
 
 

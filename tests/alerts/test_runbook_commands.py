@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.alerts.test_runbooks import BOOKS, PORTS, commands, inline
+from tests.support.clones import copy
 from tools.components import Ports, variable
-from tools.sources import ROOT
 
 EXECUTED = sorted({one for book in BOOKS for one in [*commands(book), *inline(book)]} - {"make restart S=…"})
 SAYS = {
@@ -45,20 +44,14 @@ class Clone:
         program, *words = shlex.split(command)
         checked = [program, *(["--fail"] if program == "curl" else []), *words]
         return subprocess.run(
-            checked, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+            checked, cwd=self.folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
         )
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """As a newcomer has it, but for the installed packages, which are shared."""
-    folder = tmp_path_factory.mktemp("clone")
-    files = subprocess.check_output(("git", "ls-files", "-z", "-c", "-o", "--exclude-standard"), cwd=ROOT, text=True)
-    for name in filter(None, files.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    folder = copy(tmp_path_factory.mktemp("clone"))
     for words in (
         ("init", "-q"),
         ("add", "-A"),

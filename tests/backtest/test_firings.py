@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.backtest.conftest import HOUR, MINUTE, START, between, fired, make, minutes, outcome, past
+from tools import stack
 from tools.components import HOST, Ports
 from tools.plan.history import History, choose
 from tools.plan.running import CannotRunError
@@ -149,8 +150,11 @@ def test_a_history_that_is_not_there_is_told(tmp_path: Path) -> None:
         outcome(empty, rule("fault == 1"))
 
 
-def test_where_nothing_runs_the_day_that_ships_is_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMETHEUS_PORT", str(Ports.free().prometheus))
+def test_where_nothing_of_ours_runs_the_day_that_ships_is_the_history(
+    prometheus: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "STATE", tmp_path)
+    monkeypatch.setenv("PROMETHEUS_PORT", prometheus[0].rpartition(":")[2])
     shipped = Sources.of_disk()
     assert choose("", shipped) == choose("day", shipped)
 
@@ -158,7 +162,7 @@ def test_where_nothing_runs_the_day_that_ships_is_the_history(monkeypatch: pytes
 def test_the_running_stacks_prometheus_is_the_history_if_it_has_six_hours(
     prometheus: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PROMETHEUS_PORT", prometheus[0].rpartition(":")[2])
+    monkeypatch.setenv("PROMETHEUS_URL", prometheus[0])
     assert choose("", Sources.of_disk()).where == {"prometheus": prometheus[0]}
 
 

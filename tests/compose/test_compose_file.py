@@ -375,7 +375,7 @@ def test_every_variable_handed_to_a_program_is_one_that_it_reads(services: dict[
         "otel-collector": {*re.findall(r"\$\{env:([A-Z_]+)", COLLECTOR), "GOMEMLIMIT", "GOGC"},
     }
     for name, variables in known.items():
-        assert set(services[name]["environment"]) <= variables
+        assert set(services[name]["environment"]) - {"NO_PROXY", "no_proxy"} <= variables
 
 
 def test_every_variable_that_can_be_set_is_documented() -> None:
@@ -384,3 +384,22 @@ def test_every_variable_that_can_be_set_is_documented() -> None:
     handed_on |= {name for name, value in DOCUMENT["services"]["service"]["environment"].items() if value is None}
     documented = set(re.findall(r"`([A-Z_0-9]+)`", (ROOT / "docs" / "docker.md").read_text()))
     assert set(re.findall(r"\$\{([A-Z_0-9]+)", text)) - {"NAME"} | handed_on <= documented
+
+
+# Proxies of Docker's client, which it puts into every container
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("spelling", ["NO_PROXY", "no_proxy"])
+def test_no_service_goes_to_another_by_a_proxy(read: Read, spelling: str, name: str) -> None:
+    theirs = read({"NO_PROXY": "llm.clinic.example,10.0.0.0/8"})["services"][name]["environment"][spelling].split(",")
+    assert set(theirs) == {"127.0.0.1", "localhost", *EVERY, "llm.clinic.example", "10.0.0.0/8"}
+    ours = read({})["services"][name]["environment"][spelling].split(",")
+    assert sorted(ours) == sorted({"127.0.0.1", "localhost", *EVERY})
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_health_check_goes_by_a_proxy(name: str) -> None:
+    test = DOCUMENT["services"][name].get("healthcheck", {}).get("test", [])
+    if "wget" in test:  # BusyBox' knows no no_proxy
+        assert test[:4] == ["CMD", "wget", "-Y", "off"]

@@ -167,6 +167,9 @@ def test_a_reply_to_a_number_that_does_not_exist_is_dead_at_once_shown_and_repla
     assert backend.rows("select attempts, refusals from jobs where patient = %s and kind = 'reply'", number) == [(1, 1)]
     assert backend.http.get(backend.url("/health")).json()["dead_jobs"] == {"reply": 1}
     assert backend.admin("dead") == "dead jobs: 1 reply\n"
+    log = backend.stack.log("worker").read_text("utf-8")
+    assert "a reply job failed (ReplyRefusedError 400), given up" in log
+    assert number not in log
     backend.fault(send_text=None)
     assert backend.admin("replay") == "1 dead jobs run again\n"
     until(lambda: backend.settled(number), "the reply is sent")

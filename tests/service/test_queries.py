@@ -41,11 +41,11 @@ asyncio.run(main())
         ('assert await connection.fetchval("-- a\\nselect $1::int", 4) == 4', ["select"]),
         ('assert await connection.fetchval("(select 1) union (select 1)") == 1', ["select"]),
         ('await connection.execute(query="insert into t values (1)")', ["insert"]),
-        ('await connection.execute("")', ["other"]),
+        ('assert await connection.fetch("") == []', ["other"]),
         ('await connection.execute("explain select 1")', ["other"]),
         ('await connection.execute("with x as (select 1) insert into t select * from x")', ["with"]),
         ('await connection.executemany(command="insert into t values ($1)", args=[(1,), (2,)])', ["insert"]),
-        ('assert await pool.fetchval(query=" \\n;select 1") == 1', ["select"]),
+        ('assert await pool.fetchval(query=" \\n;select 1") == 1', ["select", "SELECT"]),  # and the pool's reset
         (
             "async with connection.transaction():\n"
             '            assert len([row async for row in connection.cursor("-- a\\nselect 1")]) == 1',

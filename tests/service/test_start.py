@@ -140,6 +140,16 @@ def test_words_are_told_of_the_machines_errors_only(
     assert told.startswith(f"the start failed: {why}")
 
 
+@pytest.mark.parametrize("command", [SERVICE, WORKER], ids=["service", "worker"])
+def test_an_import_that_fails_at_once_is_told_too(backend: Backend, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "asyncpg.py").write_text("raise ImportError('libssl.so.3: no such file')")
+    path = os.pathsep.join((str(tmp_path), backend.stack.service_environment()["PYTHONPATH"]))
+    environment = os.environ | backend.stack.service_environment() | {"PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "ImportError: libssl.so.3: no such file"
+
+
 CONTRACTS = {
     "is not there": (None, "FileNotFoundError: [Errno 2] No such file or directory: "),
     "is no YAML": ("metrics: [", "ParserError: while parsing"),

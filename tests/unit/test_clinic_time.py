@@ -1,7 +1,6 @@
 """Every time that a person reads is the clinic's, whatever the machine's is."""
 
 import re
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -40,12 +39,20 @@ def test_another_name_is_refused_with_a_sentence_that_says_what_is_wanted(name: 
 def test_one_default_stands_in_the_service_the_tools_the_containers_and_the_notifications() -> None:
     usual = Settings(**GIVEN).clinic_time_zone.key  # type: ignore[arg-type]
     assert usual == clock.USUAL
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text("utf-8"))["services"]
+    wanted = f"${{CLINIC_TIME_ZONE:-{usual}}}"
+    assert services["service"]["environment"]["CLINIC_TIME_ZONE"] == wanted
+    assert services["worker"]["environment"]["CLINIC_TIME_ZONE"] == wanted
+    assert services["alertmanager"]["environment"]["TZ"] == wanted
+
+
+def test_alertmanager_has_no_clock_but_its_own() -> None:
     routes = yaml.safe_load((ROOT / "alertmanager" / "alertmanager.yml").read_text("utf-8"))
     [hours] = routes["time_intervals"]
-    assert {one["location"] for one in hours["time_intervals"]} == {usual}
-    template = (ROOT / "alertmanager" / "templates" / "healthcare.tmpl").read_text("utf-8")
-    assert set(re.findall(r'tz "([^"]+)"', template)) == {usual}
-    assert f"CLINIC_TIME_ZONE: ${{CLINIC_TIME_ZONE:-{usual}}}" in (ROOT / "docker-compose.yaml").read_text("utf-8")
+    assert {one["location"] for one in hours["time_intervals"]} == {"Local"}
+    for file in (ROOT / "alertmanager").rglob("*.tmpl"):
+        times = re.findall(r"\.(?:Starts|Ends)At[^}]*Format", file.read_text("utf-8"))
+        assert times == [".StartsAt.Local.Format"]
 
 
 def test_the_tools_heed_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +60,12 @@ def test_the_tools_heed_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.zone().key == clock.USUAL
     monkeypatch.setenv(clock.VARIABLE, "Asia/Tokyo")
     assert clock.zone().key == "Asia/Tokyo"
+    monkeypatch.setenv(clock.VARIABLE, "Mars/Olympus")
+    with pytest.raises(SystemExit, match="CLINIC_TIME_ZONE is no time zone: America/Sao_Paulo is one"):
+        clock.zone()
 
 
 def test_zones_are_locked_for_images_that_have_none() -> None:
     for name in ("service", "worker", "dev"):
         [line] = re.findall(r"^tzdata==.*", (ROOT / "requirements" / f"{name}.txt").read_text("utf-8"), re.MULTILINE)
         assert ";" not in line, f"{name}: on every platform"
-
-
-def test_no_template_shows_a_time_of_another_clock() -> None:
-    for file in Path(ROOT / "alertmanager").rglob("*.tmpl"):
-        assert ".UTC" not in file.read_text("utf-8")

@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from simulator.entry import run
 from tools.drill.faults import FAULTS, ROUNDS, Fault
 from tools.drill.report import LiveScreen, hints_of, markdown, print_list, print_results
 from tools.drill.run import Result, drilling, play
@@ -88,4 +89,4 @@ def rounds(alert: str) -> list[tuple[tuple[Fault, ...], frozenset[str]]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

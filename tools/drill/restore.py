@@ -74,7 +74,7 @@ def alone(stack: "Stack") -> Iterator[None]:
     Raises:
         ComponentError: one does.
     """
-    with (stack.folder / "drill.lock").open("w") as file:
+    with (stack.folder / "drill.lock").open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

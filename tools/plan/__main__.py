@@ -13,7 +13,6 @@ Exit code: 0 nothing changes, 2 something changes, 1 it cannot run, breaks the c
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from app.api.metrics_endpoint import summarise
+from simulator import entry
 from tools import contract
 from tools.consumers import Consumer, consumers
 from tools.contract import Contract
@@ -156,4 +156,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

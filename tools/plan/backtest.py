@@ -17,6 +17,7 @@ from typing import Any
 
 import promql_parser as promql
 
+from tools.clock import zone
 from tools.consumers import RULES
 from tools.plan.history import History
 from tools.plan.running import CannotRunError
@@ -180,7 +181,14 @@ def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report)
     with (
         asked.open("rb") as given,
         answered.open("wb") as output,
-        subprocess.Popen([program], stdin=given, stdout=output, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            [program],
+            stdin=given,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=os.environ | {"TZ": zone().key},  # Alertmanager's, by which it knows the clinic's hours
+        ) as process,
     ):
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         for line in process.stderr:

@@ -5,7 +5,6 @@
 
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from simulator import entry
 from tools.plan.__main__ import plan
 from tools.plan.difference import Plan
 from tools.plan.history import SHIPPED
@@ -65,7 +65,7 @@ def edited(base: Sources, diff: str) -> Sources:
             cwd=folder,
             input=diff,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if run.returncode:
@@ -118,4 +118,4 @@ def pictured(base: Sources) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

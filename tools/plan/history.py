@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 
 from tools.clock import zone
-from tools.components import HOST, Ports
+from tools.components import ComponentError
 from tools.plan import day
 from tools.plan.running import CannotRunError
 from tools.programs import Report
 from tools.sources import Sources
+from tools.where import where
 
 ENOUGH = 6 * 3600  # seconds; below, a running Prometheus has seen too little of a day
 DAY = 24 * 3600
@@ -63,8 +64,8 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
         return History(f"the blocks in {given}", {"blocks": str(Path(given).resolve())}, zone=zone())
     if not given:
         try:
-            running = _of_prometheus(f"http://{HOST}:{Ports.from_environment().prometheus}")
-        except CannotRunError:
+            running = _of_prometheus(where("prometheus"))
+        except (CannotRunError, ComponentError):
             pass
         else:
             if running.end - running.start >= ENOUGH:

@@ -14,8 +14,9 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
+from simulator.entry import run
 from tools.clock import zone
-from tools.components import HOST, ComponentError, Ports
+from tools.components import ComponentError
 from tools.plan.running import CannotRunError
 from tools.preview import content, played
 from tools.preview.answers import Prometheus
@@ -24,6 +25,7 @@ from tools.preview.drawing import draw, together
 from tools.preview.page import page
 from tools.programs import ProgramError, Report
 from tools.sources import ROOT, SourceError, Sources
+from tools.where import where
 
 PLAYED = "day"
 SHADES = 192  # of a picture: half the size, and nobody sees it
@@ -91,7 +93,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
     """The source that somebody names: an address, `day`, or nothing for the running stack.
 
     Raises:
-        CannotRunError, PreviewError, ProgramError, SourceError: it cannot be had.
+        CannotRunError, ComponentError, PreviewError, ProgramError, SourceError: it cannot be had.
     """
     if given == PLAYED:
         day, blocks = played.blocks(Sources.of_disk(), report)
@@ -100,7 +102,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
         return
     if given and not given.startswith(("http://", "https://")):
         raise PreviewError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
-    with Prometheus(given or f"http://{HOST}:{Ports.from_environment().prometheus}") as prometheus:
+    with Prometheus(given or where("prometheus")) as prometheus:
         now = int(time.time())
         [*found] = prometheus.now("min(min_over_time(timestamp(up)[1d:1m]))", now)
         if not found:
@@ -171,4 +173,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

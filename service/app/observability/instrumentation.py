@@ -11,6 +11,8 @@ from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from redis.asyncio import Redis
 
+from app.observability.contract import contract
+
 # A search over the whole URL, split at commas: unanchored, a stranger's /webhooks/evolution/health would be invisible.
 _NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
 
@@ -41,9 +43,10 @@ def instrument_cache(client: Redis) -> None:
 
 
 def operation(statement: object) -> str:
-    """The first word of an SQL statement, behind blanks, comments, brackets and semicolons; empty where there is none.
+    """The first word of an SQL statement, behind blanks, comments, brackets and semicolons.
 
-    `BEGIN;` keeps its semicolon, as asyncpg sends it; the Collector makes the label `operation` of it.
+    Empty where there is none, or none of the contract's: a statement can begin with anything. `BEGIN;` keeps its
+    semicolon, as asyncpg sends it; the Collector makes the label `operation` of the name.
     """
     if not isinstance(statement, str):
         return ""
@@ -53,7 +56,7 @@ def operation(statement: object) -> str:
         if skipped[0] == "/*":
             start = _end_of_comment(statement, start)
     word = _WORD.match(statement, start)
-    if word is None:
+    if word is None or word[0].rstrip(";").lower() not in contract().labels["operation"]:
         return ""
     return word[0] if word[0].islower() else word[0].upper()
 
@@ -97,4 +100,8 @@ class _AsyncPGInstrumentor(AsyncPGInstrumentor):
                 return await func(*args, **kwargs)  # raises what asyncpg raises
             kwargs = dict(kwargs)
             args = (kwargs.pop(name),)
+        if not args[0]:  # upstream would name the span after the database
+            given, call = args[0], func
+            func = lambda _, *more, **named: call(given, *more, **named)  # noqa: E731
+            args = (";", *args[1:])
         return await super()._do_execute(func, instance, args, kwargs)  # type: ignore[no-untyped-call]

@@ -108,7 +108,8 @@ def _status(error: Exception) -> int | None:
 
 
 def _connections(settings: Settings) -> int:
-    return settings.database_pool_size if settings.database_pooler else 2 * sum(_SIDE_BY_SIDE.values())
+    most = 2 * sum(_SIDE_BY_SIDE.values())
+    return min(most, max(2, settings.database_pool_size)) if settings.database_pooler else most
 
 
 async def run() -> None:
