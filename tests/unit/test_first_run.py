@@ -16,7 +16,7 @@ import pytest
 
 from simulator import entry
 from tools import components, embedded, programs, stack
-from tools.components import ComponentError, Ports
+from tools.components import Component, ComponentError, Ports
 from tools.programs import ProgramError
 from tools.sources import ROOT
 from tools.stack import Stack
@@ -155,6 +155,13 @@ def test_a_terminal_that_the_user_names_is_believed() -> None:
     assert "█".encode() not in said(["tools.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
 
 
+def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
+    code = "import sys; print(sys.flags.utf8_mode, sys.stdout.encoding)"
+    process = components.start(Component("one", (sys.executable, "-c", code), lambda: True, latin), tmp_path)
+    process.wait()
+    assert components.log_file(tmp_path, "one").read_text("utf-8").splitlines()[1:] == ["1 utf-8"]
+
+
 def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> None:
     asked = ascii("Quais são os horários de atendimento?")  # the command line itself is read by the locale
     reading = f"from app.conversation.lanes import classify; print(ascii(classify({asked})))"
@@ -218,3 +225,5 @@ def test_whose_it_is_is_said_where_permission_is_denied(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     error = PermissionError(errno.EACCES, "Permission denied", "/etc/no/such")
     assert entry.refusal(error) == "/etc/no/such: Permission denied (/etc belongs to root)"
+    error.filename = "/etc"
+    assert entry.refusal(error) == "/etc: Permission denied (it belongs to root)"
