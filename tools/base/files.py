@@ -1,5 +1,6 @@
 """The repository's files as checks read them: of the disk, of a commit, or with an edit laid over; YAML with lines."""
 
+import os
 import subprocess
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,11 @@ import yaml
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is one: a tenth of the time
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def collector_extras() -> str:
+    """The Collector's second file, from the repository's root: `COLLECTOR_EXTRAS`, else the shipped one."""
+    return os.environ.get("COLLECTOR_EXTRAS") or "otel-collector/extras.yaml"
 
 
 @dataclass(frozen=True, order=True)
