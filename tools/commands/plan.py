@@ -28,6 +28,7 @@ from tools.base.files import SourceError, Sources
 from tools.history import backtest
 from tools.history.choice import choose
 from tools.model import contract
+from tools.model.collector_yaml import extras_text
 from tools.model.consumers import Consumer, consumers
 from tools.model.contract import Contract
 from tools.plan import alerts
@@ -60,7 +61,7 @@ def plan(base: Sources, edit: Sources, cost: bool = True, history: str = "", rep
     """
     started = time.monotonic()
     found = Plan(base.name, edit.name)
-    if _differ(base, edit, COLLECTOR):
+    if _differ(base, edit, COLLECTOR) or extras_text(base) != extras_text(edit):
         report("both versions take the same spans …")
         found = of_collectors(base, edit, cost)
     if _differ(base, edit, *backtest.FILES):
