@@ -49,9 +49,9 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
         "needs exactly one, without conditions: set(span.attributes, span.cache)",
     ),
     "a guard is gone": (
-        ('where span.attributes["lane"] != nil\n            and ContainsValue', "where ContainsValue"),
-        'has to be: set(span.cache["lane"], span.attributes["lane"]) where span.attributes["lane"] != nil and '
-        'ContainsValue(["complex", "faq", "none", "price", "scheduling", "other"], span.attributes["lane"])',
+        ('where span.attributes["cache_type"] != nil\n            and ContainsValue', "where ContainsValue"),
+        'has to be: set(span.cache["cache_type"], span.attributes["cache_type"]) where span.attributes["cache_type"] '
+        '!= nil and ContainsValue(["bundle", "catalog", "other"], span.attributes["cache_type"])',
     ),
     "a shape is missing": (
         ('and IsMatch(span.attributes["message_id"], "^[0-9A-Fa-f-]{8,64}$$")', ""),

@@ -42,7 +42,7 @@ def test_the_check_takes_the_good_edits_and_refuses_the_others(shipped: Sources,
     assert bool(findings) == (example in BAD)
 
 
-def test_a_lane_is_edited_in_four_files_and_written_by_make_docs_in_two_more() -> None:
+def test_a_lane_is_written_in_four_files_beside_its_colour() -> None:
     [lane] = [example for example in EXAMPLES if example.title == "Add a value (a lane)"]
     assert re.findall(r"^\+\+\+ b/(\S+)", lane.diff, re.MULTILINE) == [
         "otel-collector/metrics.yaml",
