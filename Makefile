@@ -84,7 +84,7 @@ plan: $(INSTALLED) ## What does my edit of the Collector's YAML, of rules or rou
 	@$(PLAN) $(if $(PICTURE),--picture "$$PICTURE") $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
 
 docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md and docs/editing-alerts.md
-	@$(PY) -m tools.write.metrics_page
+	@$(PY) -m tools.check.metrics_page
 	@PYTHONPATH=service $(PY) -m tools.write.plans
 	@$(PY) -m tools.write.notifications
 
@@ -103,9 +103,10 @@ rulemutants: $(INSTALLED) ## The same for Prometheus' rules: does a test of thei
 dashboardmutants: $(INSTALLED) ## The same for the dashboards, each value and query of theirs; seven minutes
 	@$(PY) -m tools.mutants.dashboards $(ARGS)
 
-lint: $(INSTALLED) ## Style and types
+lint: $(INSTALLED) ## Style, types, and who may import whom
 	@$(PY) -m ruff check
 	@$(PY) -m mypy
+	@PYTHONPATH=service $(VENV)/bin/lint-imports
 
 programs: $(INSTALLED) ## Build the pinned Go programs, once for all clones
 	@$(PY) -m tools.stack.programs

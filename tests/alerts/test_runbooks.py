@@ -11,7 +11,7 @@ import pytest
 from tests.alerts.conftest import ALERTS, RUNBOOKS
 from tools.base.files import ROOT, Sources
 from tools.check.collector import Checked
-from tools.commands.check import knows_what_is_asked
+from tools.check.consumers import knows_what_is_asked
 from tools.stack.components import Ports
 
 PAGE = ROOT / "docs" / "alerts.md"

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from tools.base.files import Sources
+from tools.check import metrics_page
 from tools.model.consumers import consumers
 from tools.model.contract import load
-from tools.write import metrics_page
 
 
 def test_the_page_tells_everything_that_the_contract_says_and_who_needs_it(watched: Sources) -> None:

@@ -8,10 +8,10 @@ import pytest
 from tests.plan.conftest import config, contract
 from tools.base.files import Sources
 from tools.commands import plan as command
-from tools.commands.plan import plan
 from tools.model.contract import load
 from tools.plan import changes as difference
 from tools.plan.changes import Change, Effect, Plan
+from tools.plan.compare import plan
 from tools.replay.version import Version
 from tools.replay.workload import Workload
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from tools.base.errors import ToolError
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is one: a tenth of the time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +28,7 @@ class Finding:
         return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
 
 
-class SourceError(Exception):
+class SourceError(ToolError):
     """Files that cannot be read for what they should be; `findings` says which and why."""
 
     def __init__(self, *findings: Finding) -> None:

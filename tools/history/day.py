@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.base.files import Sources
-from tools.history.blocks import create
 from tools.model.contract import JOB, Contract
 from tools.model.contract import load as load_contract
+from tools.stack.blocks import create
 from tools.stack.programs import Report, cache_folder, made_once
 
 PATH = "prometheus/history/day.yaml"

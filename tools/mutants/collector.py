@@ -1,8 +1,8 @@
 """`make mutants`: the checks are checked.
 
 Every small break of the Collector's YAML, of the contract and of the service's redaction is tried; each must be caught
-by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason: mutants.yaml
-beside this file has them, and names the tests that catch what a plan cannot see.
+by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason:
+collector.yaml beside this file has them, and names the tests that catch what a plan cannot see.
 
 Exit code: 0 if none is without a reason, else 1.
 """
@@ -25,7 +25,9 @@ from rich.console import Console
 from simulator import entry
 from tools.base.files import ROOT, SourceError, Sources
 from tools.check.collector import Checked
-from tools.commands.check import static, validates, writes_metrics_page
+from tools.check.metrics_page import writes_metrics_page
+from tools.check.programs import validates
+from tools.check.repository import static
 from tools.model import collector_yaml, contract
 from tools.mutants.of_files import Mutant, of_python, of_yaml
 from tools.mutants.verdicts import Verdict, matching, options, progress, reason, report, said, some
@@ -33,7 +35,7 @@ from tools.plan import changes as difference
 from tools.replay.version import CannotRunError, Outcome, Version
 from tools.replay.workload import Workload
 
-KNOWN = ROOT / "tools" / "mutants.yaml"
+KNOWN = Path(__file__).with_suffix(".yaml")
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
@@ -106,7 +108,7 @@ def _tested(mutant: Mutant) -> str:
 
 
 def _tested_by_name(mutant: Mutant) -> str:
-    """Whether the tests that mutants.yaml names for it fail with the mutant in place of the shipped YAML."""
+    """Whether the tests that collector.yaml names for it fail with the mutant in place of the shipped YAML."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(mutant.text, "utf-8")

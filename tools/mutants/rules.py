@@ -1,7 +1,7 @@
 """`python -m tools.mutants.rules`: the tests of the rules are tested.
 
 Every operator, number, window, label, `for`, aggregation and guard of every rule in prometheus/ is changed in turn;
-some test in prometheus/tests must fail for each. A survivor needs a reason in rule_mutants.yaml beside this file. Exit
+some test in prometheus/tests must fail for each. A survivor needs a reason in rules.yaml beside this file. Exit
 code: 0 if none is without, else 1.
 """
 
@@ -17,7 +17,8 @@ import promql_parser as promql
 from rich.console import Console
 
 from simulator import entry
-from tools.check.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
+from tools.check.rule_tests import RuleTests, shipped_tests
+from tools.model.rules import Rule, Rules, groups_of, rule_name, shipped_rules
 from tools.mutants.verdicts import Verdict, matching, options, reason, some, tried
 
 REASONS = Path(__file__).with_suffix(".yaml")
@@ -81,7 +82,7 @@ def mutants(rules: Rules) -> Iterator[Mutant]:
         for group, one in enumerate(groups_of(document)):
             for number, rule in enumerate(one["rules"]):
                 for what, changed in _of_rule(rule):
-                    yield Mutant(path, (group, number), f"{name(rule)} {what}", changed)
+                    yield Mutant(path, (group, number), f"{rule_name(rule)} {what}", changed)
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -203,7 +204,7 @@ class Trial:
     """Tries mutants against the tests."""
 
     def __init__(self) -> None:
-        self.rules = shipped()
+        self.rules = shipped_rules()
         self._tests = shipped_tests()
 
     def run(self, mutant: Mutant) -> Verdict[Mutant]:

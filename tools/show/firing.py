@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from simulator.entry import run
 from tools.base.clock import zone
+from tools.base.prometheus import Prometheus, PrometheusError
 from tools.stack.components import ComponentError
 from tools.stack.where import where
 
@@ -126,9 +127,9 @@ def _print_notification(console: Console, kept: dict[str, Any]) -> None:
 
 
 def silence(alertmanager: str, prometheus: str, name: str, duration: timedelta, why: str) -> datetime:
-    """Tell nobody of an alert until the time that is returned. Raises AlertsError, also for a name that no rule has."""
-    answer = _ask("GET", f"{prometheus}/api/v1/rules?type=alert")
-    names = [rule["name"] for group in answer["data"]["groups"] for rule in group["rules"]]
+    """Tell nobody of an alert until the time that is returned. Raises AlertsError, PrometheusError."""
+    with Prometheus(prometheus) as asked:
+        names = [rule["name"] for rule in asked.rules() if rule["type"] == "alerting"]
     if name not in names:
         near = get_close_matches(name, names)
         raise AlertsError(f"{name} is no alert" + (f"; did you mean {' or '.join(near)}?" if near else ""))
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(f"Nobody is told of {options.alert} until {until.astimezone(zone()):%H:%M on %d %B}.")
         else:
             console.print(f"Ended {unsilence(alertmanager, options.alert)} silences of {options.alert}.")
-    except (AlertsError, ComponentError) as error:
+    except (AlertsError, PrometheusError, ComponentError) as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return 1
     except KeyboardInterrupt:

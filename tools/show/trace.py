@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.entry import run
+from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
 from tools.stack.components import ComponentError
 from tools.stack.stack import this_clone
 from tools.stack.where import where
@@ -25,6 +26,7 @@ from tools.stack.where import where
 STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
 NEWEST = 20
+ANSWER_SECONDS = 5.0  # is waited for Prometheus
 METRIC = "webhook_request_duration_seconds_bucket"
 SHOWN = (
     "lane",
@@ -62,53 +64,18 @@ class Span:
     events: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
-    """A measured request whose trace can be looked at."""
-
-    trace_id: str
-    seconds: float
-    at: float
-    """Unix time."""
-    lane: str
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def find_slow(prometheus: str, now: float) -> list[Exemplar]:
-    """The newest exemplars of webhook requests, slowest first. Raises TraceError."""
-    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.at)[-NEWEST:]
-    return sorted(newest, key=lambda exemplar: exemplar.seconds, reverse=True)
+def find_slow(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """The newest exemplars of webhook requests, slowest first. Raises PrometheusError."""
+    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.time)[-NEWEST:]
+    return sorted(newest, key=lambda exemplar: exemplar.value, reverse=True)
 
 
-def exemplars(prometheus: str, now: float) -> list[Exemplar]:
-    """All of the last minutes of webhook requests, one a trace. Raises TraceError."""
-    params: dict[str, str | float] = {"query": METRIC, "start": now - WINDOW_SECONDS, "end": now}
-    series = ask(prometheus, "query_exemplars", params) or []
-    found = {
-        exemplar["labels"]["trace_id"]: Exemplar(
-            trace_id=exemplar["labels"]["trace_id"],
-            seconds=float(exemplar["value"]),
-            at=float(exemplar["timestamp"]),
-            lane=one["seriesLabels"].get("lane", ""),
-        )
-        for one in series
-        for exemplar in one["exemplars"]
-        if "trace_id" in exemplar["labels"]
-    }
-    return list(found.values())
-
-
-def ask(prometheus: str, what: str, params: Mapping[str, str | float]) -> Any:
-    """The data of an answer of Prometheus' API. Raises TraceError."""
-    try:
-        response = httpx.get(f"{prometheus}/api/v1/{what}", params=params, timeout=5.0, trust_env=False)
-        return response.raise_for_status().json()["data"]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise TraceError(
-            f"Prometheus at {prometheus} does not answer ({type(error).__name__}): `make status`"
-        ) from error
+def exemplars(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """All of the last minutes of webhook requests, one a trace. Raises PrometheusError."""
+    return list({one.trace_id: one for one in prometheus.exemplars(METRIC, now - WINDOW_SECONDS, now)}.values())
 
 
 def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
@@ -337,8 +304,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.trace_id:
             _show(console, options.trace_id)
         else:
-            _show_slow(console, prometheus_url(), stores())
-    except (TraceError, ComponentError) as error:
+            with prometheus_here() as prometheus:
+                _show_slow(console, prometheus, stores())
+    except (TraceError, PrometheusError, ComponentError) as error:
         print(f"trace: {error}", file=sys.stderr)
         return 1
     return 0
@@ -356,9 +324,9 @@ def stores() -> tuple[str, ...]:
     return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
 
 
-def prometheus_url() -> str:
-    """Where exemplars are asked for. Raises ComponentError."""
-    return where("prometheus")
+def prometheus_here() -> Prometheus:
+    """What is asked for exemplars. Raises ComponentError."""
+    return Prometheus(where("prometheus"), ANSWER_SECONDS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -386,7 +354,7 @@ def _show(console: Console, trace_id: str) -> None:
     draw(console, trace_id, spans)
 
 
-def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None:
+def _show_slow(console: Console, prometheus: Prometheus, stores: Sequence[str]) -> None:
     now = time.time()
     found = find_slow(prometheus, now)
     if not found:
@@ -396,8 +364,8 @@ def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None
     for exemplar in found:
         if spans := fetch(exemplar.trace_id, stores):
             console.print(
-                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.lane}, "
-                f"{duration(round(exemplar.seconds * 1e9))}, {now - exemplar.at:.0f} s ago."
+                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.labels.get('lane', '')}, "
+                f"{duration(round(exemplar.value * 1e9))}, {now - exemplar.time:.0f} s ago."
             )
             draw(console, exemplar.trace_id, spans)
             return

@@ -27,6 +27,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from simulator import entry
+from tools.base.errors import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
 GO_FILES = ROOT / "tools" / "go"
@@ -47,7 +48,7 @@ LOG_LINES = 15
 Report = Callable[[str], None]
 
 
-class ProgramError(Exception):
+class ProgramError(ToolError):
     """A program is missing or could not be built; the text says what to do."""
 
 

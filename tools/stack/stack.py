@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 from rich.console import Console
 from rich.markup import escape
 
 from simulator import entry
+from tools.base.prometheus import Prometheus, PrometheusError
 from tools.drill import restore
 from tools.stack import components, programs
 from tools.stack import databases as embedded
@@ -423,12 +423,11 @@ def _counted(prometheus: str, since: float) -> bool:
         f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
         for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
     )
-    query = {"query": f"{counter} == {histogram} > 0"}
     try:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
-    except httpx.HTTPError:  # it was stopped meanwhile; the deadline says so
+        with Prometheus(prometheus) as asked:
+            return bool(asked.query(f"{counter} == {histogram} > 0"))
+    except PrometheusError:  # it was stopped meanwhile; the deadline says so
         return False
-    return bool(answer.json()["data"]["result"])
 
 
 def _in_stack(stack: Stack, command: Sequence[str], stdout: int | None = None) -> int:

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from simulator import entry
 from tools.base.files import ROOT, Sources
-from tools.commands.plan import plan
-from tools.history.choice import SHIPPED
+from tools.history.choice import SHIPPED, HistoryError
 from tools.plan.changes import Plan
+from tools.plan.compare import plan
 from tools.plan.report import show
 from tools.plan.timeline import picture
 from tools.replay.version import CannotRunError
@@ -85,7 +85,7 @@ def answer(base: Sources, example: Example) -> str:
     text = StringIO()
     try:
         show(planned(base, example), Console(file=text, width=WIDTH, soft_wrap=True))
-    except CannotRunError as error:
+    except (CannotRunError, HistoryError) as error:
         return f"cannot plan: {error}\n"
     lines = _UNSTEADY.sub("", text.getvalue()).splitlines()[1:]  # the first names the versions
     return "\n".join(lines).strip() + "\n"

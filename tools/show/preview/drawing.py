@@ -15,10 +15,10 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
+from tools.model.dashboard import COLUMNS, Json, Panel, threshold_steps
 from tools.show.preview.answers import Numbers
 from tools.show.preview.colours import CANVAS, DIM, EXEMPLAR, GRID, PANEL, TEXT, colour, of_value, readable_on
 from tools.show.preview.content import Content, Drawn, Note
-from tools.show.preview.dashboard import COLUMNS, Json, Panel, threshold_steps
 from tools.show.preview.units import formatted
 
 WIDTH, LINE, GAP, ROW_HEIGHT = 1600, 38, 8, 34  # pixels, at Grafana's proportions

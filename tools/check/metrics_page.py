@@ -1,19 +1,20 @@
 """The contract for people and for other tools.
 
-`python -m tools.write.metrics_page` writes docs/metrics.md; `… --registry DIR` exports the contract as an OpenTelemetry
+`python -m tools.check.metrics_page` writes docs/metrics.md; `… --registry DIR` exports the contract as an OpenTelemetry
 semantic-convention registry, which Weaver (https://github.com/open-telemetry/weaver) can check and generate from.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from simulator.entry import run
-from tools.base.files import ROOT, SourceError, Sources
+from tools.base.files import ROOT, Finding, SourceError, Sources
+from tools.check.collector import Checked
 from tools.model.consumers import Consumer, affected, consumers
 from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute, load
 
@@ -128,9 +129,16 @@ def _member(value: str) -> dict[str, str]:
     return {"id": name, "value": value, "brief": value, "stability": "stable"}
 
 
+def writes_metrics_page(it: Checked) -> Iterator[Finding]:
+    """docs/metrics.md is what the contract says."""
+    wanted = page(it.contract, it.consumers)
+    if PAGE not in it.sources.paths or it.sources.text(PAGE) != wanted:
+        yield Finding(PAGE, 0, f"is not what {PATH} says: `make docs` writes it")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the page or the registry; 1 if the contract cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m tools.write.metrics_page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.check.metrics_page", description=__doc__)
     parser.add_argument("--registry", type=Path, metavar="DIR", help="write the registry into this folder instead")
     folder: Path | None = parser.parse_args(arguments).registry
     sources = Sources.of_disk()

@@ -10,9 +10,8 @@ from urllib.parse import unquote
 
 import yaml
 
-from tests.grafana.dashboards import Dashboard, Json, field, shipped
-from tests.grafana.expected import PANELS
-from tests.grafana.promised import (
+from tools.base.files import ROOT
+from tools.check.dashboard_promises import (
     ABOUT,
     ALERTS,
     ANY_COLOUR,
@@ -38,9 +37,9 @@ from tests.grafana.promised import (
     VARIABLES,
     Line,
 )
-from tools.base.files import ROOT
+from tools.check.dashboard_values import PANELS
+from tools.model.dashboard import Dashboard, Json, field, shipped_dashboards, takes
 from tools.model.expected import SHIPPED
-from tools.show.preview.dashboard import takes
 
 _SCALE = {"ms": 1e-3, "%": 1e-2, "MiB": 2**20}
 
@@ -241,7 +240,7 @@ def _everywhere(it: Dashboard) -> set[str]:
 
 @cache
 def _named_by_shipped() -> dict[str, set[str]]:
-    return {one.uid: {name for panel in one.shown for name in _named(panel)} for one in shipped()}
+    return {one.uid: {name for panel in one.shown for name in _named(panel)} for one in shipped_dashboards()}
 
 
 def lines_are_the_alerts(it: Dashboard) -> Iterator[str]:
@@ -503,7 +502,7 @@ def _unresolved(url: str) -> Iterator[str]:
                 family = re.match(r'\{span\.family="([a-z.]+)"( && (duration>500ms|status=error))?\}$', one["query"])
                 if one["queryType"] != "traceql" or not family or family[1] not in SHIPPED.families:
                     yield f"no trace is {one['query']}"
-    elif path != "/alerting/list" and path not in {f"/d/{one.uid}" for one in shipped()}:
+    elif path != "/alerting/list" and path not in {f"/d/{one.uid}" for one in shipped_dashboards()}:
         yield f"nothing is at {path}"
 
 
@@ -513,8 +512,8 @@ def _sources() -> set[str]:
     return {one["uid"] for one in yaml.safe_load(file.read_text("utf-8"))["datasources"]}
 
 
-Rule = Callable[[Dashboard], Iterator[str]]
-STRUCTURE: tuple[Rule, ...] = (
+Promise = Callable[[Dashboard], Iterator[str]]
+PROMISES: tuple[Promise, ...] = (
     is_classic_in_normal_form,
     ids_are_unique,
     has_the_documented_panels,
@@ -533,3 +532,15 @@ STRUCTURE: tuple[Rule, ...] = (
     legends_can_be_read,
     links_resolve,
 )
+
+
+def broken_promises(path: str, text: str) -> Iterator[str]:
+    """What is wrong with a dashboard's file; of a dashboard that somebody added nothing is promised."""
+    dashboard = Dashboard(path.rpartition("/")[2], text)
+    if dashboard.data.get("uid") not in PAGES:
+        return
+    for promise in PROMISES:
+        try:
+            yield from (f"{promise.__name__}: {problem}" for problem in promise(dashboard))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # it says too little, or no JSON
+            yield f"{promise.__name__}: cannot be read: {type(error).__name__} {error}"
