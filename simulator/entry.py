@@ -61,5 +61,5 @@ def _owner(path: Path) -> str:
             name = pwd.getpwuid(uid).pw_name
         except KeyError:
             name = f"user {uid}"
-        return f" ({nearest} belongs to {name})"
+        return f" ({'it' if nearest == path else nearest} belongs to {name})"
     return ""

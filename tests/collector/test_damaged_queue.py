@@ -8,7 +8,7 @@ import pytest
 
 from tools.base import otlp
 from tools.base.wait import until
-from tools.stack import components
+from tools.stack import components, stack
 from tools.stack.components import ComponentError, Ports
 from tools.stack.stack import Stack
 
@@ -53,15 +53,15 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "state", Ports.free(), store="jaeger")
-    (stack.folder / "otel-collector" / "queue").mkdir(parents=True)
-    yield stack
-    stack.stop("otel-collector")  # one that died is waited for too
-    stack.remove()
+    one = Stack(tmp_path / "state", Ports.free(), store="jaeger")
+    (one.folder / "otel-collector" / "queue").mkdir(parents=True)
+    yield one
+    one.stop("otel-collector")  # one that died is waited for too
+    one.remove()
 
 
-def queue(stack: Stack) -> Path:
-    return stack.folder / "otel-collector" / "queue" / "exporter_otlp_grpc__traces"
+def queue(made: Stack) -> Path:
+    return made.folder / "otel-collector" / "queue" / "exporter_otlp_grpc__traces"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,13 +89,21 @@ def test_a_queue_that_can_be_read_stays(made: Stack, waiting: bytes, kind: str) 
     assert queue(made).stat().st_size >= (len(waiting) if kind == "whole" else 1)
 
 
-def test_damage_is_counted_and_only_the_newest_are_kept(made: Stack) -> None:
+def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
+    made: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for _ in range(3):
         queue(made).write_bytes(b"something else\n")
         made.start("otel-collector")
         made.stop("otel-collector")
     kept = components.damaged_queues(made.folder)
     assert [one.name for one in kept] == ["queue.damaged.2", "queue.damaged.3"]
+    monkeypatch.setattr(stack, "STATE", made.folder)
+    assert stack.main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Damaged queues of the Collector so far: 3. The traces that waited in them are lost, metrics are not. "
+        f"The last is kept until you delete it: {kept[-1]}"
+    )
 
 
 def test_what_else_ends_the_collector_leaves_its_queue_alone(made: Stack, waiting: bytes) -> None:

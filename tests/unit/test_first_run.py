@@ -18,7 +18,7 @@ from simulator import entry
 from tools.base.files import ROOT
 from tools.stack import components, programs, stack
 from tools.stack import databases as embedded
-from tools.stack.components import ComponentError, Ports
+from tools.stack.components import Component, ComponentError, Ports
 from tools.stack.programs import ProgramError
 from tools.stack.stack import Stack
 
@@ -157,6 +157,13 @@ def test_a_terminal_that_the_user_names_is_believed() -> None:
     assert "█".encode() not in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
 
 
+def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
+    code = "import sys; print(sys.flags.utf8_mode, sys.stdout.encoding)"
+    process = components.start(Component("one", (sys.executable, "-c", code), lambda: True, latin), tmp_path)
+    process.wait()
+    assert components.log_file(tmp_path, "one").read_text("utf-8").splitlines()[1:] == ["1 utf-8"]
+
+
 def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> None:
     asked = ascii("Quais são os horários de atendimento?")  # the command line itself is read by the locale
     reading = f"from app.conversation.lanes import classify; print(ascii(classify({asked})))"
@@ -220,3 +227,5 @@ def test_whose_it_is_is_said_where_permission_is_denied(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     error = PermissionError(errno.EACCES, "Permission denied", "/etc/no/such")
     assert entry.refusal(error) == "/etc/no/such: Permission denied (/etc belongs to root)"
+    error.filename = "/etc"
+    assert entry.refusal(error) == "/etc: Permission denied (it belongs to root)"

@@ -10,6 +10,7 @@ import httpx
 
 from tools.base.files import Sources
 from tools.base.otlp import Spec
+from tools.drill.restore import UNKNOWN_EVENT
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates
 from tools.model.contract import load
@@ -64,7 +65,10 @@ def _rename_service(scene: Scene) -> None:
 
 
 def _keep_one(scene: Scene) -> None:
-    scene.send_spans([Spec("delivery.keep", {"status": "ignored"})])
+    """An event that no version of Evolution sends."""
+    secret = scene.stack.service_environment()["WEBHOOK_SECRET"]
+    url = scene.stack.url("service") + "/webhooks/evolution"
+    httpx.post(url, content=UNKNOWN_EVENT, headers={"X-Webhook-Secret": secret}, trust_env=False).raise_for_status()
 
 
 def _flood(scene: Scene) -> None:

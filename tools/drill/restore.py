@@ -24,6 +24,8 @@ from tools.stack.components import ComponentError
 if TYPE_CHECKING:
     from tools.stack.stack import Stack
 
+UNKNOWN_EVENT = b'{"event": "drill.tomorrow"}'
+"""What a drill lets the service keep."""
 SCHEMA = "drill"  # in PostgreSQL; everything that a drill makes there is in it, or depends on it
 SECONDS = 30.0
 CONFIGURED = ("prometheus", "alertmanager")  # what a drill gives another configuration
@@ -129,9 +131,10 @@ async def _mend_database(connection: asyncpg.Connection) -> None:
     if await connection.fetchval("select to_regclass('drill.begun') is not null"):
         # Given up because of the drill: they would not be tried again.
         await connection.execute(
-            "update jobs set state = 'waiting', attempts = 0, run_at = now()"
+            "update jobs set state = 'waiting', attempts = 0, refusals = 0, run_at = now()"
             " where state = 'dead' and created_at >= (select at from drill.begun)"
         )
+        await connection.execute("delete from kept where body = $1", UNKNOWN_EVENT)
     for attempt in range(_TRIES):
         try:
             await connection.execute(f"drop schema if exists {SCHEMA} cascade")

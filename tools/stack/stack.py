@@ -465,10 +465,9 @@ def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
 
 def _tell_damage(stack: Stack, console: Console) -> None:
     if kept := components.damaged_queues(stack.folder):
-        times, last = kept[-1].suffix[1:], kept[-1]
         console.print(
-            f"[yellow]The Collector's queue was found damaged {times} times, and set aside: the traces that waited are "
-            f"lost, metrics are not.[/] Kept until you delete it: {escape(str(last))}",
+            f"[yellow]Damaged queues of the Collector so far: {kept[-1].suffix[1:]}. The traces that waited in them "
+            f"are lost, metrics are not.[/] The last is kept until you delete it: {escape(str(kept[-1]))}",
             soft_wrap=True,
         )
 

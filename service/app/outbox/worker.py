@@ -18,7 +18,7 @@ from app.observability.logs import configure_logs, starting
 from app.observability.tracing import init_tracing, mark_error, trace_span
 from app.outbox.memory_job import MemoryJob
 from app.outbox.queue import Job, fail, finish, next_job
-from app.outbox.reply_job import ReplyJob, client
+from app.outbox.reply_job import ReplyJob, ReplyRefusedError, client
 from app.settings import Settings
 from app.storage.database import Connection, Pool, open_pool, prepare_schema
 
@@ -95,11 +95,8 @@ class Worker:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the other side will not take this job as it is; 401 and 403 are not of it: a key can be mended meanwhile.
-
-    A success that raised is a refusal, too: the answer's body says so.
-    """
-    return _status(error) in (200, 201, 400, 404, 410, 413, 422)
+    """Whether the other side will not take this job as it is; not 401 and 403, since a key can be mended meanwhile."""
+    return isinstance(error, ReplyRefusedError) or _status(error) in (400, 404, 410, 413, 422)
 
 
 def _status(error: Exception) -> int | None:
