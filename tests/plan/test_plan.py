@@ -9,7 +9,7 @@ from tests.plan.conftest import config, contract
 from tools.base.files import Sources
 from tools.commands import plan as command
 from tools.model.contract import load
-from tools.plan import changes as difference
+from tools.plan import outcomes
 from tools.plan.changes import Change, Effect, Plan
 from tools.plan.compare import plan
 from tools.replay.version import Version
@@ -38,7 +38,7 @@ def test_the_shipped_yaml_keeps_every_promise_of_the_contract(shipped: Sources, 
     assert {bytes.fromhex(span) for span in outcome.stored["otlp_grpc"]} == workload.span_ids
     assert outcome.copies == {"otlp_grpc": 0}
     assert outcome.leaks == {}
-    assert list(difference.contract(outcome, workload.expected(rules), rules)) == []
+    assert list(outcomes.contract(outcome, workload.expected(rules), rules)) == []
 
 
 def test_the_workload_is_the_same_every_time_and_has_every_value_of_every_label(shipped: Sources) -> None:

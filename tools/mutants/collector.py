@@ -31,7 +31,7 @@ from tools.check.repository import static
 from tools.model import collector_yaml, contract
 from tools.mutants.of_files import Mutant, of_python, of_yaml
 from tools.mutants.verdicts import Verdict, matching, options, progress, reason, report, said, some
-from tools.plan import changes as difference
+from tools.plan import outcomes
 from tools.replay.version import CannotRunError, Outcome, Version
 from tools.replay.workload import Workload
 
@@ -80,11 +80,11 @@ def _planned(edited: Sources) -> str:
     except CannotRunError:
         return "plan: cannot run"
     changes = [
-        *difference.leaks(base, outcome),
-        *difference.contract(outcome, _workload().expected(_contract()), _contract()),
-        *difference.metrics(base, outcome, (_contract(), _contract())),
-        *difference.health(base, outcome),
-        *difference.traces(base, outcome),
+        *outcomes.leaks(base, outcome),
+        *outcomes.contract(outcome, _workload().expected(_contract()), _contract()),
+        *outcomes.metrics(base, outcome, (_contract(), _contract())),
+        *outcomes.health(base, outcome),
+        *outcomes.traces(base, outcome),
     ]
     return f"plan: {'leak' if changes[0].severity == 'leak' else changes[0].area}" if changes else ""
 

@@ -12,9 +12,8 @@ from tools.history.choice import choose
 from tools.model import contract
 from tools.model.consumers import Consumer, consumers
 from tools.model.contract import Contract
-from tools.plan import alerts
-from tools.plan import changes as difference
-from tools.plan.changes import Plan
+from tools.plan import alerts, outcomes
+from tools.plan.changes import Change, Plan
 from tools.replay.version import Version, cost_ratio, run_together
 from tools.replay.workload import Workload
 from tools.stack.programs import Report, ensure
@@ -75,8 +74,8 @@ def of_collectors(base: Sources, edit: Sources, cost: bool = True) -> Plan:
         ratio = cost_ratio(*pairs[1], workload) if cost else 1.0
     found = compare(old, new, workload, users)
     found.cost = ratio
-    if not 1 / difference.NOISE < ratio < difference.NOISE:
-        found.changes.append(difference.Change("cost", "changed", "CPU per span", f"{ratio:.1f} times the base's"))
+    if not 1 / outcomes.NOISE < ratio < outcomes.NOISE:
+        found.changes.append(Change("cost", "changed", "CPU per span", f"{ratio:.1f} times the base's"))
     return found
 
 
@@ -87,13 +86,13 @@ def compare(old: Version, new: Version, workload: Workload, users: list[Consumer
         outcome.summary = flat(summarise(outcome.exposition))
     contracts: tuple[Contract, Contract] = (workload.contracts[0], workload.contracts[-1])
     found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
-    found.changes += difference.configuration(old.yaml, new.yaml)
-    found.changes += difference.metrics(before, after, contracts)
-    found.changes += difference.health(before, after)
-    found.changes += difference.traces(before, after)
-    found.changes += difference.leaks(before, after)
-    found.changes += difference.contract(after, workload.expected(contracts[1]), contracts[1])
-    found.effects += difference.effects(before, after, users)
+    found.changes += outcomes.configuration(old.yaml, new.yaml)
+    found.changes += outcomes.metrics(before, after, contracts)
+    found.changes += outcomes.health(before, after)
+    found.changes += outcomes.traces(before, after)
+    found.changes += outcomes.leaks(before, after)
+    found.changes += outcomes.contract(after, workload.expected(contracts[1]), contracts[1])
+    found.effects += outcomes.effects(before, after, users)
     return found
 
 
