@@ -18,7 +18,9 @@ from tools.model.dashboard import ROW, Dashboard, Panel, PreviewError, load, shi
 from tools.model.dashboard import seconds as parsed
 from tools.show.preview.colours import EXEMPLAR, colour
 from tools.show.preview.content import Content, Drawn, Note, Window, ask, notes
-from tools.show.preview.drawing import calculated, draw, size, thresholds
+from tools.show.preview.drawing import draw
+from tools.show.preview.graph import calculated, thresholds
+from tools.show.preview.picture import size
 from tools.show.preview.units import formatted
 from tools.stack.blocks import create
 
