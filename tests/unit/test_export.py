@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanContext, Tracer
 
+from app import __version__
 from app.observability import export
 from app.observability.export import CountingBatchProcessor, LostSpans, Spool
 from tools.base.otlp_sink import Sink
@@ -351,6 +352,7 @@ telemetry.shutdown()
     identity = dict(resource)
     assert sorted(identity) == ["service.instance.id", "service.name", "service.version"]
     assert identity["service.name"] == "healthcare-backend"
+    assert identity["service.version"] == __version__
     assert identity["service.instance.id"] != "same"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-PATH = Path(__file__).parents[3] / "otel-collector" / "metrics.yaml"
+_PACKAGED = Path(__file__).with_name("metrics.yaml")  # in an installed package only: pyproject.toml puts a copy there
+PATH = _PACKAGED if _PACKAGED.exists() else Path(__file__).parents[3] / "otel-collector" / "metrics.yaml"
 
 OTHER = "other"  # what a value outside of its closed set becomes, here and in the Collector
 
@@ -50,7 +51,7 @@ class Contract:
 
 @cache
 def contract() -> Contract:
-    """The contract of this checkout, or of this image, which holds the same file at the same place."""
+    """The contract of this checkout, image or installed package."""
     return Contract(yaml.safe_load(PATH.read_text("utf-8")))
 
 
