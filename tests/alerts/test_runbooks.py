@@ -11,6 +11,7 @@ import pytest
 from tests.alerts.conftest import ALERTS, RUNBOOKS
 from tools.base.files import ROOT, Sources
 from tools.check.collector import Checked
+from tools.cli import SECTIONS
 from tools.commands.check import knows_what_is_asked
 from tools.stack.components import Ports
 
@@ -33,7 +34,7 @@ ENDPOINTS = {  # what a runbook may ask; of `query` any
     PORTS.collector_derived: {"/metrics"},
     PORTS.collector_own: {"/metrics"},
 }
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = {verb for verbs in SECTIONS.values() for verb in verbs}
 
 
 def commands(book: Path) -> list[str]:

@@ -91,11 +91,11 @@ from tools.stack.programs import BUILDER, __file__
 print(__file__, ROOT, BUILDER.exists())
 """
     assert in_package(installed, ROOT, "-c", program) == f"{installed / 'tools' / 'stack' / 'programs.py'} {ROOT} True"
-    assert "all agree" in in_package(installed, ROOT, "-m", "tools.commands.check")
+    assert "all agree" in in_package(installed, ROOT, "-m", "tools.cli", "check")
 
 
 def test_installed_tools_that_are_called_elsewhere_say_what_they_miss(installed: Path, tmp_path: Path) -> None:
-    said = in_package(installed, tmp_path, "-m", "tools.commands.check", code=1)
+    said = in_package(installed, tmp_path, "-m", "tools.cli", "check", code=1)
     assert said == "the tools read and start what is in a checkout of this project: call them in one"
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import yaml
 
+from tools.base.errors import ToolError
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is one: a tenth of the time
+
 
 def _product() -> Path:
     """The folder of the product's files: beside the tools, or, for tools installed as a package, where they are called.
@@ -38,7 +41,7 @@ class Finding:
         return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
 
 
-class SourceError(Exception):
+class SourceError(ToolError):
     """Files that cannot be read for what they should be; `findings` says which and why."""
 
     def __init__(self, *findings: Finding) -> None:

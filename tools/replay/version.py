@@ -17,6 +17,7 @@ import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.otlp import METRICS, TRACES, Request
 from tools.base.otlp_sink import Sink
@@ -34,7 +35,7 @@ COST_SPANS = 10_000
 COST_ROUNDS = 5
 
 
-class CannotRunError(Exception):
+class CannotRunError(ToolError):
     """The Collector does not take the configuration, or ends; the message is what it said."""
 
 

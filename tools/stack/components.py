@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from tools.base.clock import zone
+from tools.base.errors import ToolError
 from tools.stack import databases as embedded
 from tools.stack import programs
 from tools.stack.programs import ROOT, Report
@@ -44,7 +45,7 @@ _DAMAGED = re.compile(  # bbolt in the stack of what panicked, not in a dump of 
 _STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
 
 
-class ComponentError(Exception):
+class ComponentError(ToolError):
     """A component cannot start, or died; the text says why and holds its last log lines."""
 
 
