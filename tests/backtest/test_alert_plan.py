@@ -9,7 +9,7 @@ import pytest
 
 from tests.backtest.conftest import MINUTE, RULES, START, make, past
 from tools.base.files import Sources
-from tools.commands import plan as command
+from tools.cli import run as clinic
 from tools.history.backtest import ALERTMANAGER, Behaviour
 from tools.history.choice import History
 from tools.plan import alerts
@@ -224,7 +224,7 @@ def run(base: Sources, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def edited(rules: str, *arguments: str) -> int:
         monkeypatch.setattr(Sources, "of_disk", lambda: base.edited(RULES, rules))
         monkeypatch.setattr(Sources, "of_commit", lambda _: base)
-        return command.main(["--history", str(folder), *arguments])
+        return clinic(["plan", "--history", str(folder), *arguments])
 
     return edited
 

@@ -8,6 +8,7 @@ import pytest
 
 from tools.base import otlp
 from tools.base.wait import until
+from tools.cli import run
 from tools.stack import components, stack
 from tools.stack.components import ComponentError, Ports
 from tools.stack.stack import Stack
@@ -99,7 +100,7 @@ def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
     kept = components.damaged_queues(made.folder)
     assert [one.name for one in kept] == ["queue.damaged.2", "queue.damaged.3"]
     monkeypatch.setattr(stack, "STATE", made.folder)
-    assert stack.main(["status"]) == 0
+    assert run(["status"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "Damaged queues of the Collector so far: 3. The traces that waited in them are lost, metrics are not. "
         f"The last is kept until you delete it: {kept[-1]}"

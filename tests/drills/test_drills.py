@@ -75,7 +75,7 @@ def in_order(result: Result) -> None:
 @contextmanager
 def command(stack: Stack, alert: str) -> Iterator[subprocess.Popen[str]]:
     """`make drill` in this stack."""
-    process = run(f"from tools.drill.__main__ import main; sys.exit(main([{alert!r}]))", stack)
+    process = run(f"sys.argv[1:] = ['drill', {alert!r}]; cli.main()", stack)
     try:
         yield process
     finally:

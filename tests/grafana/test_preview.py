@@ -12,6 +12,7 @@ from PIL import Image
 
 from tools.base.files import Sources
 from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
+from tools.cli import run
 from tools.commands import preview as command
 from tools.history import recorded as played
 from tools.model.dashboard import ROW, Dashboard, Panel, PreviewError, load, shipped_dashboards, step, substitute
@@ -410,9 +411,9 @@ def test_times_are_the_clock_of_the_source_or_a_time_back_from_the_end() -> None
 def test_what_cannot_be_drawn_is_told_in_a_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert command.main([*arguments, "--folder", str(tmp_path)]) == 1
+    assert run(["preview", *arguments, "--folder", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f"preview: {words}")
+    assert told.startswith(f"clinic: {words}")
     assert told.count("\n") == 1
 
 

@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.support.serving import serving
-from tools.commands.dashboards import FOLDER, DashboardError, fetch, format_all, keep, main, normal, read
+from tools.cli import run as clinic
+from tools.commands.dashboards import FOLDER, DashboardError, fetch, format_all, keep, normal, read
 
 TOKEN, PASSWORD = "glsa_a-token", "a password"
 UID = "healthcare-backend"
@@ -74,7 +75,7 @@ def shipped(name: str = "grafana-dashboard.json") -> Json:
 
 def run(folder: Path, *arguments: str) -> int:
     """The command on a copy."""
-    return main(["--folder", str(folder), *arguments])
+    return clinic(["dashboards", *arguments, "--folder", str(folder)])
 
 
 def test_the_files_in_the_repository_are_in_normal_form() -> None:

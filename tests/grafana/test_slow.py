@@ -13,6 +13,7 @@ from tools.base import otlp
 from tools.base.otlp import FASTAPI, Spec
 from tools.base.prometheus import Exemplar, Prometheus
 from tools.base.wait import until
+from tools.cli import run
 from tools.model.dashboard import Panel, shipped_dashboards
 from tools.show import slow, trace
 from tools.show.preview.content import ask
@@ -71,7 +72,7 @@ def rows(text: str) -> list[list[str]]:
 def test_the_slowest_of_each_lane_are_listed_and_the_slowest_trace_is_drawn(
     sent: dict[tuple[str, float], Spec], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main([]) == 0
+    assert run(["slow"]) == 0
     told = capsys.readouterr().out
     listed = rows(told)
     assert [row[0] for row in listed if len(row) == 5] == ["price", "complex", "faq"]
@@ -87,7 +88,7 @@ def test_the_slowest_of_each_lane_are_listed_and_the_slowest_trace_is_drawn(
 def test_of_one_lane_only_that_lane_is_told(
     sent: dict[tuple[str, float], Spec], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main(["faq"]) == 0
+    assert run(["slow", "faq"]) == 0
     told = capsys.readouterr().out
     assert [row[0] for row in rows(told) if len(row) == 5] == ["faq"]
     assert f"trace {sent['faq', 0.15].trace_id.hex()}" in told
@@ -109,19 +110,17 @@ def test_the_usual_of_a_lane_is_the_quantile_that_the_dashboard_shows(stack: Sta
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["scheduling"], "no request of the lane scheduling in the last 15m: run `make load`"),
-        (["premium"], "there is no lane premium: faq, price, scheduling, complex"),
+        (["scheduling"], 1, "clinic: no request of the lane scheduling in the last 15m: run `make load`"),
+        (["premium"], 2, "there is no lane premium; there are faq, price, scheduling, complex"),
     ],
 )
 def test_what_cannot_be_shown_is_told_in_a_line(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main(arguments) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"slow: {words}")
-    assert told.count("\n") == 1
+    assert run(["slow", *arguments]) == code
+    assert words in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("environment")
@@ -129,8 +128,8 @@ def test_a_prometheus_that_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_URL", f"http://{HOST}:1")
-    assert slow.main([]) == 1
-    assert capsys.readouterr().err.startswith("slow: Prometheus at http://127.0.0.1:1 does not answer (ConnectError)")
+    assert run(["slow"]) == 1
+    assert capsys.readouterr().err.startswith("clinic: Prometheus at http://127.0.0.1:1 does not answer (ConnectError)")
 
 
 def test_traces_that_nobody_stored_are_told_after_the_table(stack: Stack) -> None:

@@ -16,6 +16,9 @@ README = "otel-collector/README.md"
 PAGE = "docs/metrics.md"
 
 
+CLINIC = (sys.executable, "-m", "tools.cli")
+
+
 def test_the_shipped_files_agree(shipped: Sources) -> None:
     assert check(shipped) == []
 
@@ -226,11 +229,10 @@ def test_a_page_that_is_not_what_the_contract_says_is_named(shipped: Sources) ->
 
 def test_the_command_tells_machines_the_same() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tools.commands.check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+        [*CLINIC, "check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert json.loads(run.stdout) == []
-    command = [sys.executable, "-m", "tools.commands.check"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run([*CLINIC, "check"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.startswith(f"✓ all agree, {len(STATIC) + len(PROGRAMS)} checks in ")
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from tools.mutants import collector as mutants
+from tools.cli import run
 from tools.mutants.of_files import of_python, of_yaml
 
 YAML = """\
@@ -54,7 +54,7 @@ def test_every_condition_and_call_of_a_python_module_is_broken() -> None:
 
 @pytest.mark.timeout(600)
 def test_no_mutant_of_a_sample_survives_without_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    code = mutants.main(["--sample", "20"])
+    code = run(["mutants", "collector", "--sample", "20"])
     print(shown := capsys.readouterr().out)
     assert code == 0
     assert shown.splitlines()[-1].endswith(" 0 survive without a reason")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.plan.conftest import config, contract
 from tools.base.files import Sources
-from tools.commands import plan as command
+from tools.cli import run
 from tools.model.contract import load
 from tools.plan import outcomes
 from tools.plan.changes import Change, Effect, Plan
@@ -194,7 +194,7 @@ def test_what_cannot_run_is_told_with_the_collectors_own_words(
     broken = config(watched, ('set(span.trace_state, "")', 'sett(span.trace_state, "")'))
     monkeypatch.setattr(Sources, "of_disk", lambda: broken)
     monkeypatch.setattr(Sources, "of_commit", lambda _: watched)
-    assert command.main(["--no-cost"]) == 1
+    assert run(["plan", "--no-cost"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert "cannot plan" in said.err
@@ -202,7 +202,7 @@ def test_what_cannot_run_is_told_with_the_collectors_own_words(
 
 
 def test_a_base_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["no-such-commit", "--json"]) == 1
+    assert run(["plan", "no-such-commit", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == 1
     assert answer["error"].startswith("no-such-commit: no version to compare with: fatal: ")
@@ -214,14 +214,14 @@ def test_machines_are_told_the_same_as_people(
     edited = config(watched, (ROW, ""))
     monkeypatch.setattr(Sources, "of_disk", lambda: edited)
     monkeypatch.setattr(Sources, "of_commit", lambda _: watched)
-    assert command.main(["--no-cost", "--json"]) == 1
+    assert run(["plan", "--no-cost", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == 1
     assert "webhook_requests_total" in {change["subject"] for change in answer["changes"]}
     assert {"who": "alert NoPrices", "what": "goes blind"}.items() <= next(
         effect for effect in answer["effects"] if effect["who"] == "alert NoPrices"
     ).items()
-    assert command.main(["--no-cost"]) == 1
+    assert run(["plan", "--no-cost"]) == 1
     shown = capsys.readouterr().out
     for words in ("- webhook_requests_total", "Who goes blind", "alert NoPrices", "Do not ship this"):
         assert words in shown

@@ -1,6 +1,5 @@
 """First runs on machines that are not ours: any folder, any locale, nothing writable; docs/first-runs.md is a table."""
 
-import ast
 import errno
 import os
 import re
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 
 from simulator import entry
+from tools import cli
 from tools.base.files import ROOT
 from tools.stack import components, programs, stack
 from tools.stack import databases as embedded
@@ -32,14 +32,7 @@ FOLDERS = [
     "[x] & y;z",
     "a+b",
 ]
-COMMANDS = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for part in ("tools", "simulator", "bench")
-    for path in (ROOT / part).rglob("*.py")
-    if '__name__ == "__main__"' in path.read_text("utf-8")
-)
-# They would write what they generate.
-WITHOUT_OPTIONS = {"tools.check.metrics_page", "tools.write.notifications", "tools.write.plans"}
+CLINIC = (sys.executable, "-m", "tools.cli")
 RULE_FILES = len([ROOT / "prometheus" / "prometheus-alerts.yaml", *(ROOT / "prometheus" / "rules").glob("*.yaml")])
 LATIN = "en_US.ISO-8859-1"
 
@@ -118,43 +111,34 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def said(command: list[str], environment: dict[str, str]) -> bytes:
     plain = {name: text for name, text in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    plain["PYTHONPATH"] = str(ROOT / "service")
-    run = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=plain | environment, capture_output=True)
+    run = subprocess.run([*CLINIC, *command], cwd=ROOT, env=plain | environment, capture_output=True)
     assert (run.returncode, run.stderr) == (0, b"")
     return run.stdout
 
 
-def test_every_command_begins_at_the_same_entry() -> None:
-    for command in COMMANDS:
-        file = ROOT / command.replace(".", "/")
-        text = (file / "__main__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8")
-        last = ast.unparse(ast.parse(text).body[-1]).splitlines()[-1].strip()
-        assert last in ("run(main)", "entry.run(main)"), command
-
-
-@pytest.mark.parametrize("command", [one for one in COMMANDS if one not in WITHOUT_OPTIONS])
-def test_every_command_prints_on_an_ascii_terminal(command: str) -> None:
-    said([command, "--help"], {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}).decode("ascii")
+@pytest.mark.parametrize("verb", [(), *((verb,) for verbs in cli.SECTIONS.values() for verb in verbs)])
+def test_every_verb_prints_on_an_ascii_terminal(verb: tuple[str, ...]) -> None:
+    said([*verb, "--help"], {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}).decode("ascii")
 
 
 @pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "1"}], ids=["as python has it", "as make sets it"])
 def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, str]) -> None:
-    text = said(["tools.show.trace", "--help"], latin | mode)
+    text = said(["trace", "--help"], latin | mode)
     assert b"?" in text  # a box
     assert "█".encode() not in text
-    assert b"\xc3" not in said(["tools.commands.check"], latin | mode)
+    assert b"\xc3" not in said(["check"], latin | mode)
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
 def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
-    command = f"{sys.executable} -m tools.commands.drill {ending}"
+    command = f"{sys.executable} -m tools.cli drill {ending}"
     run = subprocess.run(("bash", "-c", command), cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8")
-    assert (run.returncode, run.stderr) == (code, "drill: No space left on device\n" if code else "")
+    assert (run.returncode, run.stderr) == (code, "cli: No space left on device\n" if code else "")
 
 
 def test_a_terminal_that_the_user_names_is_believed() -> None:
-    assert "█".encode() in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
-    assert "█".encode() not in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
+    assert "█".encode() in said(["trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
+    assert "█".encode() not in said(["trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
 
 
 def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
@@ -219,7 +203,7 @@ def test_a_state_that_cannot_be_written_is_one_line(
     (tmp_path / "file").touch()
     monkeypatch.setattr(stack, "STATE", tmp_path / "file" / "state")
     with pytest.raises(SystemExit, match="1"):
-        entry.run(lambda: stack.main(["up"]))
+        entry.run(lambda: cli.run(["up"]))
     assert capsys.readouterr().err.endswith(f": {tmp_path}/file/state/choices.json: Not a directory\n")
 
 

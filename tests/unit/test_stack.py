@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from tools.base.wait import until
+from tools.cli import run
 from tools.stack import components, programs, stack
 from tools.stack.components import Component, ComponentError, Ports
 from tools.stack.progress import print_addresses
@@ -192,15 +193,15 @@ def test_commands_that_need_the_stack_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stack, "STATE", tmp_path / "state")
-    assert stack.main(["run", "--", "true"]) == 1
-    assert stack.main(["logs"]) == 1
-    assert stack.main(["logs", "redi"]) == 1
-    assert stack.main(["down"]) == 0
-    said = capfd.readouterr().out.splitlines()
-    assert said[0] == "nothing is running: make up"
-    assert said[1] == "There are no logs yet: make up"
-    assert said[2].startswith("redi is no component; there are service, worker, ")
-    assert said[3] == "Nothing is running."
+    for words in (["run", "--", "true"], ["load"], ["dead"], ["replay"], ["erase", "5511999990000"], ["logs"]):
+        assert run(words) == 1
+    assert run(["logs", "redi"]) == 2
+    assert run(["down"]) == 0
+    said = capfd.readouterr()
+    told = said.err.splitlines()
+    assert told[:6] == [*["clinic: nothing is running: make up"] * 5, "clinic: there are no logs yet: make up"]
+    assert told[-1].endswith("there is no component redi; did you mean redis or worker?")
+    assert said.out == "Nothing is running.\n"
     assert not (tmp_path / "state").exists()
 
 
@@ -297,7 +298,7 @@ def test_a_grafana_on_the_path_is_started_with_the_addresses_of_all_others(
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
-    with pytest.raises(ComponentError, match=r"nothing is known here of 'new:1'; tools/components\.py has the list"):
+    with pytest.raises(ComponentError, match=r"nothing is known here of 'new:1'; tools/stack/rendered\.py has the list"):
         components.render_prometheus(source, tmp_path / "out.yml", Ports())
 
 
@@ -310,14 +311,6 @@ def test_promtool_accepts_the_configuration(tmp_path: Path, rendered: bool) -> N
     check = (programs.ensure("promtool"), "check", "config", "--lint=all", "--lint-fatal", file)
     run = subprocess.run(check, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_every_make_target_is_listed_with_what_it_does() -> None:
-    lines = (programs.ROOT / "Makefile").read_text().splitlines()
-    targets = [target for line in lines if line.startswith(".PHONY:") for target in line.split()[1:]]
-    shown = subprocess.check_output(("make", "--no-print-directory"), cwd=programs.ROOT, text=True)
-    listed = [line.split()[1] for line in shown.splitlines()]
-    assert listed == targets
 
 
 @pytest.mark.parametrize("names", [("jaeger",), ("tempo", "grafana")])

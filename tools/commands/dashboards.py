@@ -1,21 +1,16 @@
-"""Dashboards from Grafana's page back into the repository, and their normal form.
+"""Take dashboards back from Grafana, and format them."""
 
-The normal form has sorted keys, and nothing that differs from one Grafana or one save to the next.
-"""
-
-import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 
-from simulator.entry import run
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
-from tools.stack.components import ComponentError
 from tools.stack.stack import this_clone
 from tools.stack.where import where
 
@@ -26,7 +21,7 @@ CLASSIC = "choose the model Classic when exporting; files in the V2 format are n
 Json = dict[str, Any]
 
 
-class DashboardError(Exception):
+class DashboardError(ToolError):
     """A dashboard cannot be had or taken; one line says why and what to do."""
 
 
@@ -136,27 +131,6 @@ def format_all(folder: Path) -> list[Path]:
     return changed
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "format":
-            changed = format_all(options.folder)
-            print("\n".join(f"{path.name}: now in normal form" for path in changed) or "all are in normal form")
-            return 0
-        if options.file:
-            data = read(options.file)
-            uid = options.instead_of or (str(data.get("uid")) if isinstance(data, dict) else "")
-        else:
-            data, uid = _asked(options.uid), options.instead_of or options.uid
-        path, changed_it = keep(data, uid, options.folder)
-    except (DashboardError, ComponentError) as error:
-        print(f"dashboards: {error}", file=sys.stderr)
-        return 1
-    print(f"{path.name}: written, look at it with `git diff`" if changed_it else f"{path.name}: nothing changed")
-    return 0
-
-
 def _asked(uid: str) -> Json:
     token, password = os.environ.get("GRAFANA_TOKEN"), os.environ.get("GRAFANA_PASSWORD")
     url = where("grafana")
@@ -167,21 +141,37 @@ def _asked(uid: str) -> Json:
     return fetch(uid, url, headers, auth)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dashboards",
-        description=__doc__,
-        epilog="GRAFANA_URL is where; GRAFANA_TOKEN, or GRAFANA_PASSWORD of GRAFANA_USER (admin), signs in.",
-    )
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where ours are")
-    commands = parser.add_subparsers(dest="command", required=True)
-    pull = commands.add_parser("pull", help="take a dashboard that was edited in Grafana's page")
-    pull.add_argument("uid", nargs="?", default="healthcare-backend", help="whose; of a copy: its own")
-    pull.add_argument("--as", dest="instead_of", metavar="UID", help="of ours, that a copy was made of")
-    pull.add_argument("--file", type=Path, help="an export instead of what is saved in Grafana")
-    commands.add_parser("format", help="bring all into normal form")
-    return parser
+_ours = click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where ours are.")
 
 
-if __name__ == "__main__":
-    run(main)
+@click.group("dashboards", help=__doc__)
+def command() -> None:
+    """Its verbs are below."""
+
+
+@command.command("pull")
+@click.argument("uid", default="healthcare-backend")
+@click.option("--as", "instead_of", metavar="UID", help="Of ours, that a copy was made of.")
+@click.option("--file", type=click.Path(path_type=Path), help="An export instead of what is saved in Grafana.")
+@_ours
+def _pull(uid: str, instead_of: str | None, file: Path | None, folder: Path) -> None:
+    """Take a dashboard that was edited in Grafana's page.
+
+    UID is its own, also of a copy. GRAFANA_URL is where; GRAFANA_TOKEN, or GRAFANA_PASSWORD of GRAFANA_USER (admin),
+    signs in. Without them it is the running stack.
+    """
+    if file:
+        data = read(file)
+        uid = str(data.get("uid")) if isinstance(data, dict) else ""
+    else:
+        data = _asked(uid)
+    path, changed = keep(data, instead_of or uid, folder)
+    print(f"{path.name}: written, look at it with `git diff`" if changed else f"{path.name}: nothing changed")
+
+
+@command.command("format")
+@_ours
+def _format(folder: Path) -> None:
+    """Bring the dashboards' files into normal form: sorted keys, nothing of one Grafana."""
+    changed = format_all(folder)
+    print("\n".join(f"{path.name}: now in normal form" for path in changed) or "all are in normal form")

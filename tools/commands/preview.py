@@ -1,21 +1,25 @@
-"""`make preview`: every panel of every dashboard as a picture, and a page with all of them."""
+"""Draw the dashboards without Grafana.
 
-import argparse
+Every panel of every dashboard, and a page with all of them.
+
+SOURCE is a Prometheus' address, or `day`: the day that ships. Without one it is what runs here.
+"""
+
 import datetime as dt
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 from PIL import Image
-from rich.console import Console
+from rich.markup import escape
 
-from simulator.entry import run
 from tools.base.clock import zone
+from tools.base.console import terminal
 from tools.base.errors import ToolError
 from tools.base.files import ROOT, Sources
 from tools.base.prometheus import Prometheus
@@ -28,6 +32,7 @@ from tools.stack.programs import Report
 from tools.stack.where import where
 
 PLAYED = "day"
+FOLDER = ROOT / ".state" / "preview"
 SHADES = 192  # of a picture: half the size, and nobody sees it
 YOUNGEST = 5 * 60  # seconds; a stack that was just started is drawn over so much
 
@@ -141,36 +146,24 @@ def _clock(text: str, source: Source) -> int:
     return int(day.replace(hour=hour, minute=minute, second=0, microsecond=0).timestamp())
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    console = Console(highlight=False, markup=False)
-    try:
-        dashboards = [one for one in shipped_dashboards() if options.dashboard in (None, one.uid)]
-        if not dashboards:
-            raise PreviewError(f"no dashboard has the uid {options.dashboard}")
-        with console.status("") as status, opened(options.source, status.update) as source:
-            usual = source.end - source.first if options.source == PLAYED else dashboards[0].seconds
-            since, until = times(source, options.start, options.end, usual)
-            made = preview(dashboards, source, since, until, options.folder, status.update)
-    except (PreviewError, ToolError) as error:
-        print(f"preview: {error}", file=sys.stderr)
-        return 1
-    console.print(f"Open {made} in a browser; it needs no server.", soft_wrap=True)
-    return 0
+@click.command("preview", help=__doc__)
+@click.argument("source", default="")
+@click.option("--start", default="", metavar="TIME", help="16:00, or how long before the end: 30m, 6h.")
+@click.option("--end", default="", metavar="TIME", help="16:20; else now, or the end of the day.")
+@click.option("--dashboard", metavar="UID", help="Only this one.")
+@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where pictures and page go.")
+def command(source: str, start: str, end: str, dashboard: str | None, folder: Path) -> None:
+    dashboards = [one for one in shipped_dashboards() if dashboard in (None, one.uid)]
+    if not dashboards:
+        raise ToolError(f"no dashboard has the uid {dashboard}")
+    console = terminal()
+    with console.status("") as status:
 
+        def report(text: str) -> None:
+            status.update(escape(text))
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="preview", description=__doc__)
-    parser.add_argument(
-        "source", nargs="?", default="", help="a Prometheus' address, or `day`: the day that ships; else what runs here"
-    )
-    parser.add_argument("--start", default="", metavar="TIME", help="16:00, or how long before the end: 30m, 6h")
-    parser.add_argument("--end", default="", metavar="TIME", help="16:20; else now, or the end of the day")
-    parser.add_argument("--dashboard", metavar="UID", help="only this one")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".state" / "preview", help="where pictures and page go")
-    return parser
-
-
-if __name__ == "__main__":
-    run(main)
+        with opened(source, report) as opened_source:
+            usual = opened_source.end - opened_source.first if source == PLAYED else dashboards[0].seconds
+            since, until = times(opened_source, start, end, usual)
+            made = preview(dashboards, opened_source, since, until, folder, report)
+    console.print(f"Open {escape(str(made))} in a browser; it needs no server.")

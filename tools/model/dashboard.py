@@ -10,6 +10,7 @@ from typing import Any
 
 import promql_parser as promql
 
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -39,7 +40,7 @@ _STEPS = (
 _LONGEST_STEP = 3600
 
 
-class PreviewError(Exception):
+class PreviewError(ToolError):
     """No picture can be drawn; one line says why and what to do."""
 
 

@@ -1,8 +1,6 @@
-"""`make slow`: the slowest requests of the last minutes by lane, and the waterfall of the slowest."""
+"""The slowest requests of the last minutes by lane, and the waterfall of the slowest."""
 
-import argparse
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,13 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from simulator.entry import run
-from tools.base.files import Sources
-from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
-from tools.model.contract import load
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.show import trace
 from tools.show.trace import TraceError
-from tools.stack.components import ComponentError
 
 EACH = 3  # of a lane
 WINDOW = f"{trace.WINDOW_SECONDS // 60}m"
@@ -68,24 +62,3 @@ def _print(console: Console, lanes: dict[str, list[Exemplar]], usual: dict[str, 
             table.add_row(*(("", took, "") if number else (lane, took, shown)), ago, one.trace_id)
     console.print(table)
     console.print("Any of them: make trace ID=…   One lane: make slow LANE=…")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    lanes = load(Sources.of_disk()).by_name["webhook_requests_total"].labels["lane"]
-    parser = argparse.ArgumentParser(prog="slow", description=__doc__)
-    parser.add_argument("lane", nargs="?", default="", help=f"only this one: {', '.join(lanes)}")
-    options = parser.parse_args(arguments)
-    try:
-        if options.lane and options.lane not in lanes:
-            raise TraceError(f"there is no lane {options.lane}: {', '.join(lanes)}")
-        with trace.prometheus_here() as prometheus:
-            show(trace.terminal(), options.lane, prometheus, trace.stores())
-    except (TraceError, PrometheusError, ComponentError) as error:
-        print(f"slow: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,11 +1,7 @@
-"""`python -m tools.show.trace [TRACE_ID]`: a trace as a waterfall in the terminal, from Jaeger or Tempo."""
+"""A trace as a waterfall in the terminal, from Jaeger or Tempo."""
 
-import argparse
 import base64
 import os
-import re
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simulator.entry import run
-from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
-from tools.stack.components import ComponentError
+from tools.base.errors import ToolError
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.stack.stack import this_clone
 from tools.stack.where import where
 
@@ -45,7 +40,7 @@ BAR_SHARE = 0.4  # of the terminal's width
 NARROWEST_PART = 8  # columns of the time axis: room for the time the part starts at
 
 
-class TraceError(Exception):
+class TraceError(ToolError):
     """The trace cannot be shown; the text is one line that says why and what to do."""
 
 
@@ -293,31 +288,6 @@ def _label(span: Span, branch: str) -> Text:
     )
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    console = terminal()
-    try:
-        if options.trace_id:
-            _show(console, options.trace_id)
-        else:
-            with prometheus_here() as prometheus:
-                _show_slow(console, prometheus, stores())
-    except (TraceError, PrometheusError, ComponentError) as error:
-        print(f"trace: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def terminal() -> Console:
-    """Where it is printed; a pipe has no width, and an id must not be folded there."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return Console(highlight=False, markup=False, width=width)
-
-
 def stores() -> tuple[str, ...]:
     """Where traces are asked for; the id's place is open. Raises ComponentError."""
     named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
@@ -327,52 +297,3 @@ def stores() -> tuple[str, ...]:
 def prometheus_here() -> Prometheus:
     """What is asked for exemplars. Raises ComponentError."""
     return Prometheus(where("prometheus"), ANSWER_SECONDS)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trace",
-        description="Prints a trace as a waterfall: █ work, ◆ an event, ┆ a change of scale (what was done after the "
-        "answer to the request, or a pause that is left out).",
-        epilog=f"Without an id: of the {NEWEST} newest exemplars that Prometheus holds for webhook requests, not older "
-        f"than {WINDOW_SECONDS // 60} minutes, the slowest whose trace is in the store. JAEGER_URL, TEMPO_URL and "
-        "PROMETHEUS_URL say where to look; without them it is the running stack.",
-    )
-    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="32 hexadecimal digits")
-    return parser
-
-
-def _show(console: Console, trace_id: str) -> None:
-    trace_id = trace_id.lower()
-    if not re.fullmatch("[0-9a-f]{32}", trace_id):
-        raise TraceError(f"{trace_id!r} is not a trace id: it takes 32 hexadecimal digits")
-    spans = fetch(trace_id, stores())
-    if not spans:
-        raise TraceError(
-            f"no trace {trace_id} in the store: it may be too new (seconds) or gone (Jaeger forgets at a stop)"
-        )
-    draw(console, trace_id, spans)
-
-
-def _show_slow(console: Console, prometheus: Prometheus, stores: Sequence[str]) -> None:
-    now = time.time()
-    found = find_slow(prometheus, now)
-    if not found:
-        raise TraceError(
-            f"no request in the last {WINDOW_SECONDS // 60} minutes: run `make load`, wait 10 s, try again"
-        )
-    for exemplar in found:
-        if spans := fetch(exemplar.trace_id, stores):
-            console.print(
-                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.labels.get('lane', '')}, "
-                f"{duration(round(exemplar.value * 1e9))}, {now - exemplar.time:.0f} s ago."
-            )
-            draw(console, exemplar.trace_id, spans)
-            return
-    raise TraceError(
-        "the store has none of the newest requests' traces: it was restarted since, or does not receive them"
-    )
-
-
-if __name__ == "__main__":
-    run(main)

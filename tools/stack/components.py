@@ -478,7 +478,7 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
         raise ComponentError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
         raise ComponentError(
-            f"{source}: nothing is known here of {error}; tools/stack/components.py has the list"
+            f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list"
         ) from error
     config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tools.base.errors import ToolError
 from tools.stack.programs import Report, cache_folder, locked, writing_cache
 
 DATABASE = "healthcare"  # the name of the database and of its owner
@@ -38,7 +39,7 @@ _INITDB = (
 )
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(ToolError):
     """PostgreSQL or Redis cannot be had here; the text is one line that says why."""
 
 

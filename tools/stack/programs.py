@@ -1,9 +1,5 @@
-"""The Go programs of the native run: pinned, built once per user, shared by all clones.
+"""The Go programs of the native run: pinned, built once per user, shared by all clones."""
 
-`python -m tools.stack.programs [NAME…]` builds them (all without a name).
-"""
-
-import argparse
 import fcntl
 import hashlib
 import json
@@ -14,17 +10,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 
 from simulator import entry
 from tools.base.errors import ToolError
@@ -183,9 +174,7 @@ def _go() -> Program:
 
 def _govulncheck() -> Program:
     command = ("go", "install", f"golang.org/x/vuln/cmd/govulncheck@v{GOVULNCHECK}")
-    return Program(
-        "govulncheck", GOVULNCHECK, ("govulncheck", "-version"), "govulncheck", (command,), usually="20 s"
-    )
+    return Program("govulncheck", GOVULNCHECK, ("govulncheck", "-version"), "govulncheck", (command,), usually="20 s")
 
 
 _PROGRAMS: dict[str, Callable[[], Program]] = {
@@ -202,6 +191,7 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "go": _go,
     "govulncheck": _govulncheck,
 }
+NAMES = tuple(_PROGRAMS)
 STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck"))
 """What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
@@ -348,33 +338,3 @@ def _run(program: Program, command: list[str], environment: dict[str, str], log:
             f"{program.name} {program.version} could not be built: `{' '.join(command[:3])} …` ended with "
             f"{run.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build programs and say where they are; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.stack.programs", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PROGRAMS))
-    names = parser.parse_args(arguments).names or list(STANDARD)
-    if unknown := set(names) - set(_PROGRAMS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PROGRAMS)}")
-    console = Console(highlight=False)
-    for name in names:
-        started = time.monotonic()
-        with console.status(name) as status:
-            try:
-                path = ensure(name, partial(_say, status, name))
-            except ProgramError as error:
-                console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
-                return 1
-        console.print(f"{name}: {path} ({time.monotonic() - started:.1f} s)", soft_wrap=True)
-    return 0
-
-
-def _say(status: Status, name: str, text: str) -> None:
-    status.update(f"{name}: {text}")
-    if not status.console.is_terminal:  # where nothing moves, a line shows that something happens
-        status.console.print(f"{name}: {text}", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    entry.run(main)
