@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from tools.base.files import Finding
 from tools.check.collector import Checked
 from tools.model import contract
+from tools.model.alerts import alerts, targets
 from tools.model.consumers import Consumer, Use
 from tools.model.contract import JOB, Contract
 
 # Made by Prometheus itself about what it scrapes and evaluates.
 PROMETHEUS_OWN = {"up", "scrape_samples_scraped", "scrape_duration_seconds", "ALERTS", "ALERTS_FOR_STATE"}
+_SAYS = re.compile(r"\(alert (?:above|below) ([^,)]+)(?:, target (?:above |below )?([^)]+))?\)")
 TARGET_LABELS = {"job", "instance", "__name__"}
 
 
@@ -66,3 +68,18 @@ def _labels_of(rules: Contract, sample: str) -> set[str]:
     if sample in rules.samples:
         return rules.own_labels(sample)
     return set(rules.health_samples[sample].labels) if sample in rules.health_samples else set()
+
+
+def tells_limits_and_targets(it: Checked) -> Iterator[Finding]:
+    """An alert that says at what it fires says its rule's number, one that says the target the contract's."""
+    found = alerts(it.sources)
+    of = targets(found, it.contract, it.consumers)
+    for alert in found:
+        said = _SAYS.search(alert.description)
+        limit, target = said.groups() if said else (None, None)
+        for text, one in ((limit, alert.limit), (target, of.get(alert.name))):
+            if text and text != (one.number if one else ""):
+                problem = f"says {text}, the number is {one.number if one else 'none'}"
+                yield Finding(alert.file, alert.line, f"alert {alert.name} {problem}")
+        if said and alert.name in of and not target:
+            yield Finding(alert.file, alert.line, f"alert {alert.name} does not say its target, {of[alert.name]}")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.base.files import Finding
+from tools.base.files import Finding, collector_extras
 from tools.check.collector import Checked
 from tools.model import collector_yaml
 from tools.model.consumers import RULES
@@ -17,31 +17,30 @@ from tools.stack.programs import ensure
 def validates(it: Checked) -> Iterator[Finding]:
     """The real Collector takes the file: names, keys, references, statements."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(it.yaml.raw.text, "utf-8")
+        files = it.yaml.write(Path(folder))
         environment = {**os.environ, "QUEUE_DIRECTORY": f"{folder}/queue"}
         run = subprocess.run(
-            [ensure("otelcol"), "validate", f"--config={file}"],
+            [ensure("otelcol"), "validate", *(f"--config={file}" for file in files)],
             env=environment,
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
     if run.returncode:
-        said = (run.stderr or run.stdout).replace(str(file), collector_yaml.PATH).strip().splitlines() or [
-            "no reason given"
-        ]
-        yield Finding(
-            collector_yaml.PATH, _blamed(it, said), "otelcol validate: " + " ".join(line.strip() for line in said[:6])
-        )
+        said = run.stderr or run.stdout
+        for file, path in zip(files, (collector_yaml.PATH, collector_extras()), strict=True):
+            said = said.replace(str(file), path)
+        lines = [line.strip() for line in said.strip().splitlines()] or ["no reason given"]
+        yield it.wrong("otelcol validate: " + " ".join(lines[:6]), *_blamed(said))
 
 
-def _blamed(it: Checked, said: list[str]) -> int:
-    """The line of the component that the Collector names, such as processors::transform/spans."""
-    for words in re.findall(r"[\w/]+(?:::[\w/]+)+", " ".join(said)):
-        if line := it.yaml.document.line(*words.split("::")):
-            return line
-    return 0
+def _blamed(said: str) -> list[str]:
+    """The keys of the component that the Collector names in one of its two ways; empty if it names none."""
+    if named := re.search(r"[\w/]+(?:::[\w/]+)+", said):
+        return named[0].split("::")
+    return (
+        list(named.groups()) if (named := re.search(r"'(\w+)' error reading configuration for \"(\S+)\"", said)) else []
+    )
 
 
 def promtool_agrees(it: Checked) -> Iterator[Finding]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from tools.base.files import Finding, SourceError, Sources
+from tools.base.files import Finding, SourceError, Sources, collector_extras
+from tools.check.alerts_page import writes_alert_pages
 from tools.check.collector import RULES as COLLECTOR_RULES
 from tools.check.collector import Checked
-from tools.check.consumers import knows_what_is_asked
+from tools.check.consumers import knows_what_is_asked, tells_limits_and_targets
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import promtool_agrees, validates
 from tools.check.variables import documents_variables
@@ -31,6 +32,8 @@ STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     knows_what_is_asked,
     dashboards_keep_their_promises,
     writes_metrics_page,
+    writes_alert_pages,
+    tells_limits_and_targets,
 )
 PROGRAMS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (validates, promtool_agrees)
 
@@ -58,7 +61,8 @@ def _unreadable(sources: Sources) -> Iterator[Finding]:
             read(sources)
         except SourceError as error:
             yield from error.findings
-    for path in sources.matching("otel-collector/*.yaml", "prometheus/*.y*ml", "tempo/*.yaml", "jaeger/*.yaml"):
+    shipped = sources.matching("otel-collector/*.yaml", "prometheus/*.y*ml", "tempo/*.yaml", "jaeger/*.yaml")
+    for path in {*shipped, collector_extras()}:
         try:
             _ = sources.yaml(path).data
         except SourceError as error:
