@@ -13,7 +13,7 @@ from tools.base.files import ROOT, Sources
 from tools.check.collector import Checked
 from tools.check.consumers import knows_what_is_asked
 from tools.cli import SECTIONS
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 
 PAGE = ROOT / "docs" / "alerts.md"
 BOOKS = sorted(RUNBOOKS.glob("*.md"))

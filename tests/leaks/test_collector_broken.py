@@ -24,7 +24,7 @@ from tools.base.otlp import send
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.replay.collector import CONFIG, Collector
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 
 YAML: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
 SPANS, INSTRUMENTS = YAML["processors"]["transform/spans"], YAML["processors"]["transform/instruments"]

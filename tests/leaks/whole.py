@@ -33,7 +33,7 @@ from tests.leaks.outputs import HTTP, answered, exposition, files
 from tests.support.backend import Backend
 from tests.support.serving import serving
 from tools.base.wait import until
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 from tools.stack.programs import ROOT
 from tools.stack.stack import Stack
 

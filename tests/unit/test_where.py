@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.clones import copy
 from tools.stack import stack
-from tools.stack.components import ComponentError, Ports, variable
+from tools.stack.ports import ComponentError, Ports, variable
 from tools.stack.stack import Stack
 from tools.stack.where import where
 

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import psutil
 
-from tools.stack.components import ComponentError
+from tools.stack.ports import ComponentError
 
 if TYPE_CHECKING:
     from tools.stack.stack import Stack

@@ -13,7 +13,8 @@ from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates, Traffic
 from tools.drill.watch import POLL_SECONDS, WATCHDOG, Progress, Watch, active
-from tools.stack.components import ComponentError, switched_on
+from tools.stack.components import switched_on
+from tools.stack.ports import ComponentError
 from tools.stack.stack import DRAIN_SECONDS, Stack
 
 USUAL: Rates = {"known": 2.0}

@@ -11,7 +11,7 @@ from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.prometheus import Prometheus, PrometheusError
 from tools.history import day
-from tools.stack.components import ComponentError
+from tools.stack.ports import ComponentError
 from tools.stack.programs import Report
 from tools.stack.where import where
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.stack import components
-from tools.stack.components import HOST, Component, Ports
+from tools.stack import processes
+from tools.stack.ports import HOST, Ports
+from tools.stack.processes import Component
 from tools.stack.programs import ProgramError, ensure
 
 
@@ -42,7 +43,7 @@ def served(data: Path, folder: Path) -> Iterator[str]:
     program = Component(
         "prometheus",
         (str(ensure("prometheus")), *options, kept),
-        ready=lambda: components.answers(f"http://{address}/-/ready"),
+        ready=lambda: processes.answers(f"http://{address}/-/ready"),
     )
-    with components.running(program, folder):
+    with processes.running(program, folder):
         yield f"http://{address}"
