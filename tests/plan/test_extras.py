@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tools.base.files import Finding, Sources, collector_extras
-from tools.check.repository import check
+from tools.check.checks import check
 from tools.model.collector_yaml import CollectorYaml
 from tools.plan.compare import plan
 from tools.replay.version import Version
