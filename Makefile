@@ -84,8 +84,9 @@ drill: $(INSTALLED) ## Make something go wrong and see its alert: make drill ALE
 plan: $(INSTALLED) ## What does my edit of the Collector's YAML, of rules or routes change? Against another commit: make plan BASE=main~3
 	@$(PLAN) $(if $(PICTURE),--picture "$$PICTURE") $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
 
-docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md and docs/editing-alerts.md
+docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the tables in docs/alerts.md, runbooks' first lines, the plans in docs/editing-*.md
 	@$(PY) -m tools.write.metrics_page
+	@$(PY) -m tools.write.alerts_page
 	@PYTHONPATH=service $(PY) -m tools.write.plans
 	@$(PY) -m tools.write.notifications
 

@@ -1,11 +1,9 @@
-"""The tests of the dashboards notice a broken one; `python -m tools.mutants.dashboards` tries all ways of breaking."""
+"""Every panel is broken, and each reason is needed; `make dashboardmutants` tries all breaks."""
 
 from tests.grafana.dashboards import shipped
-from tests.grafana.database import Prometheus
-from tests.support.mutants import idle_reasons, unexplained
-from tools.mutants.dashboards import REASONS, Trial, mutants
+from tests.support.mutants import idle_reasons
+from tools.mutants.dashboards import REASONS, mutants
 
-SAMPLE = 60
 ALL = list(mutants(shipped()))
 
 
@@ -18,10 +16,6 @@ def test_every_panel_query_and_line_is_broken_in_several_ways() -> None:
         for panel, target in dashboard.targets:
             place = f": targets.{target['refId']}.expr "
             assert sum(one[:2] == (path, panel["id"]) and place in one[2] for one in names) > 1
-
-
-def test_a_sample_of_mutants_is_caught(prometheus: Prometheus) -> None:
-    assert unexplained(ALL, Trial(prometheus).run, SAMPLE) == []
 
 
 def test_every_reason_is_needed() -> None:

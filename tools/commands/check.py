@@ -22,11 +22,12 @@ from tools.base.files import Finding, SourceError, Sources, collector_extras
 from tools.check.collector import RULES as COLLECTOR_RULES
 from tools.check.collector import Checked
 from tools.model import collector_yaml, contract
+from tools.model.alerts import alerts, targets
 from tools.model.collector_yaml import CollectorYaml
 from tools.model.consumers import RULES, Consumer, Use, consumers
 from tools.model.contract import JOB, Contract
 from tools.stack.programs import ProgramError, ensure
-from tools.write import metrics_page
+from tools.write import alerts_page, metrics_page
 
 README = "otel-collector/README.md"
 # Made by Prometheus itself about what it scrapes and evaluates.
@@ -125,6 +126,31 @@ def writes_metrics_page(it: Checked) -> Iterator[Finding]:
         yield Finding(metrics_page.PAGE, 0, f"is not what {contract.PATH} says: `make docs` writes it")
 
 
+def writes_alert_pages(it: Checked) -> Iterator[Finding]:
+    """docs/alerts.md and the runbooks' first lines are what the rules say."""
+    for path, wanted in alerts_page.pages(it.sources):
+        if it.sources.text(path) != wanted:
+            yield Finding(path, 0, "is not what the rules say: `make docs` writes it")
+
+
+_SAYS = re.compile(r"\(alert (?:above|below) ([^,)]+)(?:, target (?:above |below )?([^)]+))?\)")
+
+
+def tells_limits_and_targets(it: Checked) -> Iterator[Finding]:
+    """An alert that says at what it fires says its rule's number, one that says the target the contract's."""
+    found = alerts(it.sources)
+    of = targets(found, it.contract, it.consumers)
+    for alert in found:
+        said = _SAYS.search(alert.description)
+        limit, target = said.groups() if said else (None, None)
+        for text, one in ((limit, alert.limit), (target, of.get(alert.name))):
+            if text and text != (one.number if one else ""):
+                problem = f"says {text}, the number is {one.number if one else 'none'}"
+                yield Finding(alert.file, alert.line, f"alert {alert.name} {problem}")
+        if said and alert.name in of and not target:
+            yield Finding(alert.file, alert.line, f"alert {alert.name} does not say its target, {of[alert.name]}")
+
+
 def validates(it: Checked) -> Iterator[Finding]:
     """The real Collector takes the file: names, keys, references, statements."""
     with tempfile.TemporaryDirectory() as folder:
@@ -169,6 +195,8 @@ STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     documents_variables,
     knows_what_is_asked,
     writes_metrics_page,
+    writes_alert_pages,
+    tells_limits_and_targets,
 )
 PROGRAMS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (validates, promtool_agrees)
 

@@ -103,9 +103,10 @@ def of_collectors(base: Sources, edit: Sources, cost: bool = True) -> Plan:
 def compare(old: Version, new: Version, workload: Workload, users: list[Consumer]) -> Plan:
     """What two versions that have run do differently."""
     before, after = old.outcome, new.outcome
-    for outcome in (before, after):
-        outcome.summary = flat(summarise(outcome.exposition))
     contracts: tuple[Contract, Contract] = (workload.contracts[0], workload.contracts[-1])
+    for outcome, documented in zip((before, after), contracts, strict=True):
+        lanes = documented.by_name["lane_classification_total"].labels["lane"]
+        outcome.summary = flat(summarise(outcome.exposition, lanes))
     found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
     found.changes += difference.configuration(old.yaml, new.yaml)
     found.changes += difference.metrics(before, after, contracts)

@@ -33,7 +33,7 @@ from tools.plan import changes as difference
 from tools.replay.version import CannotRunError, Outcome, Version
 from tools.replay.workload import Workload
 
-KNOWN = ROOT / "tools" / "mutants.yaml"
+KNOWN = Path(__file__).with_suffix(".yaml")
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
