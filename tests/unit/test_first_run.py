@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from simulator import entry
+from tests.support.clones import copy
 from tools import cli
 from tools.base.files import ROOT
 from tools.stack import components, programs, stack
@@ -126,6 +127,17 @@ def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, 
     text = said(["check"], latin | mode)
     assert text.startswith(b"? all agree")  # a tick
     assert not {b"\xc3", b"\xe2"} & set(text)
+
+
+@pytest.mark.parametrize("name", FOLDERS[:3])
+def test_the_command_runs_from_everywhere_whatever_its_folder_is_called(
+    latin: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    folder = copy(tmp_path / name)
+    for environment in ({}, latin):
+        plain = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+        command = (folder / ".venv" / "bin" / "clinic", "check", "--json")
+        assert subprocess.check_output(command, cwd="/", env=plain | environment) == b"[]\n"
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
