@@ -62,6 +62,7 @@ test: lint programs check ## Everything that is checked: style, types, tests; a 
 lint: $(INSTALLED) ## Style and types
 	@$(PY) -m ruff check
 	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
 
 clean: ## Stop everything, delete all data and what was installed here; built programs stay
 	@if [ -e $(INSTALLED) ]; then $(CLINIC) clean; fi

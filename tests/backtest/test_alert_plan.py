@@ -10,11 +10,11 @@ import pytest
 from tests.backtest.conftest import MINUTE, RULES, START, make, past
 from tools.base.files import Sources
 from tools.cli import run as clinic
-from tools.commands.plan import plan
 from tools.history.backtest import ALERTMANAGER, Behaviour
 from tools.history.choice import History
 from tools.plan import alerts
 from tools.plan.changes import Change, Effect, Plan
+from tools.plan.compare import plan
 from tools.plan.timeline import COLUMNS, draw, picture
 
 QUEUE = 'mem0_write_queue_size{job="healthcare-backend",instance="a"}'

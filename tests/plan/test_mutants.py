@@ -1,10 +1,14 @@
-"""The checks catch small mistakes. `make mutants` runs every mutant; here all are looked at and some are run."""
+"""How mutants are made and judged, nothing started; `make mutants` runs every one."""
 
-import pytest
+import io
+
 import yaml
+from rich.console import Console
 
-from tools.cli import run
-from tools.mutants.of_files import of_python, of_yaml
+from tests.support.mutants import idle_reasons
+from tools.mutants import collector
+from tools.mutants.of_files import Mutant, of_python, of_yaml
+from tools.mutants.verdicts import Verdict, report
 
 YAML = """\
 processors:
@@ -52,9 +56,21 @@ def test_every_condition_and_call_of_a_python_module_is_broken() -> None:
     ]
 
 
-@pytest.mark.timeout(600)
-def test_no_mutant_of_a_sample_survives_without_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["mutants", "collector", "--sample", "20"])
-    print(shown := capsys.readouterr().out)
-    assert code == 0
-    assert shown.splitlines()[-1].endswith(" 0 survive without a reason")
+def test_what_make_check_refuses_is_caught_without_being_run() -> None:
+    [broken] = [one for one in collector.mutants() if one.name == "receivers is gone"]
+    assert collector.look(broken) == Verdict(broken, "check: schema")
+
+
+def test_every_reason_is_needed() -> None:
+    assert idle_reasons(collector.KNOWN, collector.mutants()) == []
+
+
+def test_a_survivor_without_a_reason_is_named_and_fails_the_run() -> None:
+    caught, excused, survivor = (Mutant("some.yaml", name, "") for name in ("a is gone", "b is gone", "c is gone"))
+    printed = io.StringIO()
+    verdicts = [Verdict(caught, "a test"), Verdict(excused, reason="it is only a name")]
+    console = Console(file=printed, width=200)
+    assert report(verdicts, {"some.yaml": "Part"}, 1, console, by_whom=True)
+    assert not report([*verdicts, Verdict(survivor)], {"some.yaml": "Part"}, 1, console, by_whom=True)
+    assert "nobody catches some.yaml: c is gone" in printed.getvalue()
+    assert printed.getvalue().splitlines()[-1] == "3 mutants in 1 s, 1 survive without a reason"

@@ -1,18 +1,12 @@
 """What is asked of all kinds of mutants."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from tools.mutants.verdicts import M, Verdict, some
-
-
-def unexplained(mutants: Sequence[M], run: Callable[[M], Verdict[M]], number: int) -> list[str]:
-    """Of a sample, those that nobody catches and that have no reason."""
-    verdicts = [run(mutant) for mutant in some(mutants, number)]
-    return [verdict.mutant.name for verdict in verdicts if not verdict.caught_by and not verdict.reason]
+from tools.mutants.verdicts import M
 
 
 def idle_reasons(file: Path, mutants: Sequence[M]) -> list[str]:

@@ -1,5 +1,6 @@
 """The repository's files as checks read them: of the disk, of a commit, or with an edit laid over; YAML with lines."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -27,6 +28,11 @@ def _product() -> Path:
 
 
 ROOT = _product()
+
+
+def collector_extras() -> str:
+    """The Collector's second file, from the repository's root: `COLLECTOR_EXTRAS`, else the shipped one."""
+    return os.environ.get("COLLECTOR_EXTRAS") or "otel-collector/extras.yaml"
 
 
 @dataclass(frozen=True, order=True)

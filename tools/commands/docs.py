@@ -7,14 +7,15 @@ import click
 import yaml
 
 from tools.base.files import ROOT, Sources
+from tools.check import alerts_page, metrics_page
 from tools.model.consumers import consumers
 from tools.model.contract import load
 from tools.plan.timeline import picture
-from tools.write import commands_page, metrics_page, notifications, plans
+from tools.write import commands_page, notifications, plans
 
 
 @click.command("docs", help=__doc__)
-@click.argument("pages", nargs=-1, type=click.Choice(("commands", "metrics", "plans", "notifications")))
+@click.argument("pages", nargs=-1, type=click.Choice(("commands", "metrics", "alerts", "plans", "notifications")))
 @click.option(
     "--registry",
     type=click.Path(path_type=Path),
@@ -28,6 +29,7 @@ def command(pages: tuple[str, ...], registry: Path | None) -> None:
     writers: dict[str, Callable[[], None]] = {
         "commands": _commands,
         "metrics": _metrics,
+        "alerts": _alerts,
         "plans": _plans,
         "notifications": _notifications,
     }
@@ -49,6 +51,11 @@ def _commands() -> None:
 def _metrics() -> None:
     sources = Sources.of_disk()
     _write(metrics_page.PAGE, metrics_page.page(load(sources), consumers(sources)))
+
+
+def _alerts() -> None:
+    for path, text in alerts_page.pages(Sources.of_disk()):
+        _write(path, text)
 
 
 def _plans() -> None:

@@ -22,10 +22,10 @@ from tools.base.clock import zone
 from tools.base.console import terminal
 from tools.base.errors import ToolError
 from tools.base.files import ROOT, Sources
+from tools.base.prometheus import Prometheus
 from tools.history import recorded as played
+from tools.model.dashboard import ROW, Dashboard, Panel, PreviewError, seconds, shipped_dashboards
 from tools.show.preview import content
-from tools.show.preview.answers import Prometheus
-from tools.show.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, shipped
 from tools.show.preview.drawing import draw, together
 from tools.show.preview.page import page
 from tools.stack.programs import Report
@@ -62,7 +62,7 @@ def preview(
         report: is told which panel is drawn.
 
     Raises:
-        PreviewError: Prometheus does not answer, or refuses a query.
+        PrometheusError: it does not answer, or refuses a query.
     """
     clock = [dt.datetime.fromtimestamp(at, dt.UTC).astimezone(source.zone) for at in (start, end)]
     when = f"{clock[0]:%Y-%m-%d %H:%M} to {clock[1]:%H:%M}" + ("" if clock[0].date() == clock[1].date() else " (+1 d)")
@@ -72,7 +72,7 @@ def preview(
         (folder / dashboard.uid).mkdir()
         pictures: list[tuple[Panel, Image.Image | None]] = []
         noted = content.notes(dashboard, source.prometheus, start, end)
-        for panel in dashboard.panels:
+        for panel in dashboard.opened:
             if panel.type == ROW:
                 pictures.append((panel, None))
                 continue
@@ -98,7 +98,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
     """The source that somebody names: an address, `day`, or nothing for the running stack.
 
     Raises:
-        CannotRunError, ComponentError, PreviewError, ProgramError, SourceError: it cannot be had.
+        ComponentError, HistoryError, PreviewError, ProgramError, PrometheusError, SourceError: it cannot be had.
     """
     if given == PLAYED:
         day, blocks = played.blocks(Sources.of_disk(), report)
@@ -109,10 +109,10 @@ def opened(given: str, report: Report) -> Iterator[Source]:
         raise PreviewError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
     with Prometheus(given or where("prometheus")) as prometheus:
         now = int(time.time())
-        [*found] = prometheus.now("min(min_over_time(timestamp(up)[1d:1m]))", now)
+        found = prometheus.query("min(min_over_time(timestamp(up)[1d:1m]))", now)
         if not found:
             raise PreviewError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
-        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].values[0]), now, zone())
+        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].value), now, zone())
 
 
 def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
     """
     until = _clock(end, source) if end else source.end
     if start:
-        since = _clock(start, source) if ":" in start else until - duration(start)
+        since = _clock(start, source) if ":" in start else until - seconds(start)
     else:
         since = max(until - usual, min(source.first, until - YOUNGEST))
     if since >= until:
@@ -153,7 +153,7 @@ def _clock(text: str, source: Source) -> int:
 @click.option("--dashboard", metavar="UID", help="Only this one.")
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where pictures and page go.")
 def command(source: str, start: str, end: str, dashboard: str | None, folder: Path) -> None:
-    dashboards = [one for one in shipped() if dashboard in (None, one.uid)]
+    dashboards = [one for one in shipped_dashboards() if dashboard in (None, one.uid)]
     if not dashboards:
         raise ToolError(f"no dashboard has the uid {dashboard}")
     console = terminal()

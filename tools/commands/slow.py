@@ -10,7 +10,6 @@ from tools.base.files import Sources
 from tools.base.words import OneOf
 from tools.model.contract import load
 from tools.show import slow, trace
-from tools.stack.where import where
 
 
 def _lanes() -> list[str]:
@@ -20,4 +19,5 @@ def _lanes() -> list[str]:
 @click.command("slow", help=__doc__)
 @click.argument("lane", type=OneOf("lane", _lanes), required=False)
 def command(lane: str | None) -> None:
-    slow.show(terminal(), lane or "", where("prometheus"), trace.stores())
+    with trace.prometheus_here() as prometheus:
+        slow.show(terminal(), lane or "", prometheus, trace.stores())

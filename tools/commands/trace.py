@@ -16,7 +16,6 @@ import click
 from tools.base.console import terminal
 from tools.base.errors import ToolError
 from tools.show import trace
-from tools.stack.where import where
 
 
 def _id(text: str) -> str:
@@ -41,15 +40,16 @@ def command(trace_id: str | None) -> None:
 def _slowest() -> None:
     """Print it. Raises ToolError."""
     console, stores, now = terminal(), trace.stores(), time.time()
-    found = trace.find_slow(where("prometheus"), now)
+    with trace.prometheus_here() as prometheus:
+        found = trace.find_slow(prometheus, now)
     if not found:
         minutes = trace.WINDOW_SECONDS // 60
         raise ToolError(f"no request in the last {minutes} minutes: run `make load`, wait 10 s, try again")
     for exemplar in found:
         if spans := trace.fetch(exemplar.trace_id, stores):
             console.print(
-                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.lane}, "
-                f"{trace.duration(round(exemplar.seconds * 1e9))}, {now - exemplar.at:.0f} s ago."
+                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.labels.get('lane', '')}, "
+                f"{trace.duration(round(exemplar.value * 1e9))}, {now - exemplar.time:.0f} s ago."
             )
             trace.draw(console, exemplar.trace_id, spans)
             return

@@ -8,11 +8,11 @@ import sys
 import time
 
 import click
-import httpx
 from rich.console import Console
 
 from tools.base.console import terminal
 from tools.base.errors import ToolError
+from tools.base.prometheus import Prometheus, PrometheusError
 from tools.drill import restore
 from tools.stack.components import READY_SECONDS
 from tools.stack.programs import locked
@@ -64,9 +64,8 @@ def _counted(prometheus: str, since: float) -> bool:
         f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
         for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
     )
-    query = {"query": f"{counter} == {histogram} > 0"}
     try:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
-    except httpx.HTTPError:  # it was stopped meanwhile; the deadline says so
+        with Prometheus(prometheus) as asked:
+            return bool(asked.query(f"{counter} == {histogram} > 0"))
+    except PrometheusError:  # it was stopped meanwhile; the deadline says so
         return False
-    return bool(answer.json()["data"]["result"])

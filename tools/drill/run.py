@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import httpx
-
+from tools.base.prometheus import Prometheus
 from tools.drill import restore
 from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
@@ -123,8 +122,8 @@ def _traffic(scene: Scene, rates: Rates) -> Traffic:
 
 
 def _silent(scene: Scene, alerts: Mapping[str, Fault]) -> bool:
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        found = active(client, scene.stack.url("prometheus"))
+    with Prometheus(scene.stack.url("prometheus")) as prometheus:
+        found = active(prometheus)
     return found.keys().isdisjoint(alerts.keys() - {WATCHDOG})
 
 

@@ -19,9 +19,8 @@ import promql_parser as promql
 
 from tools.base.clock import zone
 from tools.base.files import Sources
-from tools.history.choice import History
+from tools.history.choice import History, HistoryError
 from tools.model.consumers import RULES
-from tools.replay.version import CannotRunError
 from tools.stack.programs import Report, ensure
 
 PROMETHEUS = "prometheus/prometheus.yml"
@@ -116,7 +115,7 @@ def run(
         stepping: let Prometheus' groups evaluate themselves step by step: slow, the measure of the fast way.
 
     Raises:
-        CannotRunError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
+        HistoryError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
         ProgramError: the backtest cannot be built.
         SourceError: a file cannot be read.
     """
@@ -138,7 +137,7 @@ def run(
         for words in result["refused"] or []
     }  # once each, in order
     if refused:
-        raise CannotRunError("\n".join(refused))
+        raise HistoryError("\n".join(refused))
     return [_outcome(answer, result) for result in answer["versions"]]
 
 
@@ -195,7 +194,7 @@ def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report)
             said = line.strip()
             report(f"rule {said}")
     if process.returncode:
-        raise CannotRunError(f"the backtest ended with {process.returncode}: {said}")
+        raise HistoryError(f"the backtest ended with {process.returncode}: {said}")
     return dict(json.loads(answered.read_bytes()))
 
 

@@ -22,11 +22,13 @@ from rich.console import Console
 
 from tools.base.files import ROOT, SourceError, Sources
 from tools.check.collector import Checked
-from tools.commands.check import static, validates, writes_metrics_page
+from tools.check.metrics_page import writes_metrics_page
+from tools.check.programs import validates
+from tools.check.repository import static
 from tools.model import collector_yaml, contract
 from tools.mutants.of_files import Mutant, of_python, of_yaml
 from tools.mutants.verdicts import Choice, Verdict, progress, reason, report, said, some
-from tools.plan import changes as difference
+from tools.plan import outcomes
 from tools.replay.version import CannotRunError, Outcome, Version
 from tools.replay.workload import Workload
 
@@ -75,11 +77,11 @@ def _planned(edited: Sources) -> str:
     except CannotRunError:
         return "plan: cannot run"
     changes = [
-        *difference.leaks(base, outcome),
-        *difference.contract(outcome, _workload().expected(_contract()), _contract()),
-        *difference.metrics(base, outcome, (_contract(), _contract())),
-        *difference.health(base, outcome),
-        *difference.traces(base, outcome),
+        *outcomes.leaks(base, outcome),
+        *outcomes.contract(outcome, _workload().expected(_contract()), _contract()),
+        *outcomes.metrics(base, outcome, (_contract(), _contract())),
+        *outcomes.health(base, outcome),
+        *outcomes.traces(base, outcome),
     ]
     return f"plan: {'leak' if changes[0].severity == 'leak' else changes[0].area}" if changes else ""
 

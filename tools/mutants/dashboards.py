@@ -1,7 +1,7 @@
 """The tests of the dashboards are tested.
 
 Every value in every panel, variable, annotation and link of grafana/dashboards/ is changed or taken out in turn, and
-every query broken in every way; a rule of tests/grafana/structure.py or a value of tests/grafana/expected.py must tell.
+every query broken in every way; a promise of check/dashboards.py or a value of check/dashboard_values.py must tell.
 A survivor needs a reason in dashboards.yaml beside this file.
 """
 
@@ -15,17 +15,18 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.grafana.dashboards import Dashboard, shipped
-from tests.grafana.database import Prometheus, filled
-from tests.grafana.expected import wrong_annotations, wrong_panels, wrong_variables
-from tests.grafana.structure import STRUCTURE
+from tools.base.prometheus import Prometheus, PrometheusError
+from tools.check.dashboard_samples import filled
+from tools.check.dashboard_values import wrong_annotations, wrong_panels, wrong_variables
+from tools.check.dashboards import PROMISES
+from tools.model.dashboard import Dashboard, PreviewError, shipped_dashboards
 from tools.mutants.rules import broken
 from tools.mutants.verdicts import Choice, Verdict, reason, some, tried
-from tools.show.preview.dashboard import PreviewError
 
 REASONS = Path(__file__).with_suffix(".yaml")
 _INTERVAL, _STANDS_FOR_IT = "$__rate_interval", "59s"  # PromQL knows no variables
 _GONE = object()
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, PreviewError, PrometheusError)
 
 Place = tuple[str | int, ...]
 Change = tuple[str, Place, Any]
@@ -130,7 +131,7 @@ class Trial:
         for name, problems in self._checks(mutant):
             try:
                 told = next(problems, None)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError, PreviewError):  # it cannot be read
+            except UNREADABLE:
                 told = name
             if told is not None:
                 return Verdict(mutant, name)
@@ -138,7 +139,7 @@ class Trial:
 
     def _checks(self, mutant: Mutant) -> Iterator[tuple[str, Iterator[str]]]:
         dashboard = mutant.dashboard
-        for rule in STRUCTURE:
+        for rule in PROMISES:
             yield rule.__name__, rule(dashboard)
         if mutant.panel is not None:
             yield "values", wrong_panels(dashboard, self._prometheus, mutant.panel)
@@ -149,7 +150,7 @@ class Trial:
 
 def judge(choice: Choice, console: Console) -> bool:
     """Try them; whether none survives without a reason."""
-    chosen = some(choice.of(list(mutants(shipped()))), choice.sample)
+    chosen = some(choice.of(list(mutants(shipped_dashboards()))), choice.sample)
     if choice.names_only:
         return True
     with tempfile.TemporaryDirectory() as folder, filled(Path(folder)) as prometheus:

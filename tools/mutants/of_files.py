@@ -36,28 +36,34 @@ _DURATION = re.compile(r"(\d+)(us|ms|s|m)")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change. `name` says where and what, `text` is the whole file with it."""
+    """One change. `name` says where and what, `content` is the whole file with it: its text, or the data of a YAML."""
 
     path: str
     name: str
-    text: str
+    content: Any
+
+    @property
+    def text(self) -> str:
+        """The whole file with the change; written when asked for, since writing YAML is slow and most need no text."""
+        return self.content if isinstance(self.content, str) else _dumped(self.content)
 
 
 def of_yaml(path: str, text: str) -> Iterator[Mutant]:
     """All mutants of a YAML file. Its comments are lost in them, its meaning is not."""
     data = yaml.safe_load(text)
-    pickled, seen = pickle.dumps(data), {_dumped(data)}
+    pickled, seen = pickle.dumps(data), {repr(data)}
     for keys, node in _places(data, ()):
         for what, change in _changes(data, keys, node):
             mutated = pickle.loads(pickled)  # noqa: S301 - made just above
             change(mutated)
-            if (dumped := _dumped(mutated)) not in seen:
-                seen.add(dumped)
-                yield Mutant(path, f"{_readable(data, keys)} {what}", dumped)
+            if (shown := repr(mutated)) not in seen:
+                seen.add(shown)
+                yield Mutant(path, f"{_readable(data, keys)} {what}", mutated)
 
 
 def _dumped(data: Any) -> str:
-    return yaml.dump(data, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+    text: str = yaml.dump(data, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+    return text
 
 
 class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

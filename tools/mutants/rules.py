@@ -15,7 +15,8 @@ from typing import Any
 import promql_parser as promql
 from rich.console import Console
 
-from tools.check.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
+from tools.check.rule_tests import RuleTests, shipped_tests
+from tools.model.rules import Rule, Rules, groups_of, rule_name, shipped_rules
 from tools.mutants.verdicts import Choice, Verdict, reason, some, tried
 
 REASONS = Path(__file__).with_suffix(".yaml")
@@ -79,7 +80,7 @@ def mutants(rules: Rules) -> Iterator[Mutant]:
         for group, one in enumerate(groups_of(document)):
             for number, rule in enumerate(one["rules"]):
                 for what, changed in _of_rule(rule):
-                    yield Mutant(path, (group, number), f"{name(rule)} {what}", changed)
+                    yield Mutant(path, (group, number), f"{rule_name(rule)} {what}", changed)
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -201,7 +202,7 @@ class Trial:
     """Tries mutants against the tests."""
 
     def __init__(self) -> None:
-        self.rules = shipped()
+        self.rules = shipped_rules()
         self._tests = shipped_tests()
 
     def run(self, mutant: Mutant) -> Verdict[Mutant]:

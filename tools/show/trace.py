@@ -3,7 +3,7 @@
 import base64
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.base.errors import ToolError
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.stack.stack import this_clone
 from tools.stack.where import where
 
 STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
 NEWEST = 20
+ANSWER_SECONDS = 5.0  # is waited for Prometheus
 METRIC = "webhook_request_duration_seconds_bucket"
 SHOWN = (
     "lane",
@@ -57,53 +59,18 @@ class Span:
     events: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
-    """A measured request whose trace can be looked at."""
-
-    trace_id: str
-    seconds: float
-    at: float
-    """Unix time."""
-    lane: str
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def find_slow(prometheus: str, now: float) -> list[Exemplar]:
-    """The newest exemplars of webhook requests, slowest first. Raises TraceError."""
-    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.at)[-NEWEST:]
-    return sorted(newest, key=lambda exemplar: exemplar.seconds, reverse=True)
+def find_slow(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """The newest exemplars of webhook requests, slowest first. Raises PrometheusError."""
+    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.time)[-NEWEST:]
+    return sorted(newest, key=lambda exemplar: exemplar.value, reverse=True)
 
 
-def exemplars(prometheus: str, now: float) -> list[Exemplar]:
-    """All of the last minutes of webhook requests, one a trace. Raises TraceError."""
-    params: dict[str, str | float] = {"query": METRIC, "start": now - WINDOW_SECONDS, "end": now}
-    series = ask(prometheus, "query_exemplars", params) or []
-    found = {
-        exemplar["labels"]["trace_id"]: Exemplar(
-            trace_id=exemplar["labels"]["trace_id"],
-            seconds=float(exemplar["value"]),
-            at=float(exemplar["timestamp"]),
-            lane=one["seriesLabels"].get("lane", ""),
-        )
-        for one in series
-        for exemplar in one["exemplars"]
-        if "trace_id" in exemplar["labels"]
-    }
-    return list(found.values())
-
-
-def ask(prometheus: str, what: str, params: Mapping[str, str | float]) -> Any:
-    """The data of an answer of Prometheus' API. Raises TraceError."""
-    try:
-        response = httpx.get(f"{prometheus}/api/v1/{what}", params=params, timeout=5.0, trust_env=False)
-        return response.raise_for_status().json()["data"]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise TraceError(
-            f"Prometheus at {prometheus} does not answer ({type(error).__name__}): `make status`"
-        ) from error
+def exemplars(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """All of the last minutes of webhook requests, one a trace. Raises PrometheusError."""
+    return list({one.trace_id: one for one in prometheus.exemplars(METRIC, now - WINDOW_SECONDS, now)}.values())
 
 
 def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
@@ -325,3 +292,8 @@ def stores() -> tuple[str, ...]:
     """Where traces are asked for; the id's place is open. Raises ComponentError."""
     named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
     return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
+
+
+def prometheus_here() -> Prometheus:
+    """What is asked for exemplars. Raises ComponentError."""
+    return Prometheus(where("prometheus"), ANSWER_SECONDS)

@@ -26,6 +26,7 @@ import yaml
 
 from tools.base.clock import zone
 from tools.base.errors import ToolError
+from tools.base.files import collector_extras
 from tools.stack import databases as embedded
 from tools.stack import programs
 from tools.stack.programs import ROOT, Report
@@ -381,9 +382,10 @@ def tempo(folder: Path, ports: Ports) -> Component:
 def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Component:
     """The Collector, sending traces to the store: jaeger or tempo."""
     store_port = ports.tempo_otlp if store == "tempo" else ports.jaeger_otlp
+    files = (ROOT / "otel-collector" / "config.yaml", ROOT / collector_extras())
     return Component(
         "otel-collector",
-        (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
+        (str(programs.ensure("otelcol", report)), *(f"--config={file}" for file in files)),
         ready=lambda: answers(_url(ports.collector_health)),
         prepare=lambda: set_damaged_queue_aside(folder),
         mendable=lambda: _queue_is_damaged(folder),
@@ -478,7 +480,7 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
         raise ComponentError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
         raise ComponentError(
-            f"{source}: nothing is known here of {error}; tools/stack/components.py has the list"
+            f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list"
         ) from error
     config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 (https://github.com/open-telemetry/weaver) can check and generate from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tools.base.files import Finding
+from tools.check.collector import Checked
 from tools.model.consumers import Consumer, affected
 from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute
 
@@ -36,7 +38,7 @@ def _entry(metric: Metric, using: list[Consumer]) -> str:
     if metric.source.instrument:
         lines.append("- `instance`: the process, by its random id")
     if metric.target:
-        lines.append(f"- target: {metric.target.quantile:.0%} below {metric.target.below:g} s")
+        lines.append(f"- target: {metric.target}")
     if metric.alert_thresholds:
         lines.append(f"- alerts at {', '.join(f'{limit:g}' for limit in metric.alert_thresholds)}")
     reached = affected(using, set(metric.samples)).keys()
@@ -117,3 +119,10 @@ def _id(label: str) -> str:
 def _member(value: str) -> dict[str, str]:
     name = "".join(letter if letter.isalnum() else "_" for letter in value).strip("_").lower()
     return {"id": name, "value": value, "brief": value, "stability": "stable"}
+
+
+def writes_metrics_page(it: Checked) -> Iterator[Finding]:
+    """docs/metrics.md is what the contract says."""
+    wanted = page(it.contract, it.consumers)
+    if PAGE not in it.sources.paths or it.sources.text(PAGE) != wanted:
+        yield Finding(PAGE, 0, f"is not what {PATH} says: `make docs` writes it")
