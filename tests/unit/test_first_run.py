@@ -16,11 +16,11 @@ import pytest
 from simulator import entry
 from tests.support.clones import copy
 from tools import cli
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
 from tools.stack import components, programs, stack
 from tools.stack import databases as embedded
-from tools.stack.components import Component, ComponentError, Ports
-from tools.stack.programs import ProgramError
+from tools.stack.components import Component, Ports
 from tools.stack.stack import Stack
 
 FOLDERS = [
@@ -93,7 +93,7 @@ def test_a_folder_that_prometheus_cannot_take_is_refused_with_the_reason(tmp_pat
     source = tmp_path / "a*b" / "prometheus.yml"
     source.parent.mkdir()
     source.write_text("{scrape_configs: [], alerting: {alertmanagers: []}, rule_files: [rules/*.yaml]}", "utf-8")
-    with pytest.raises(ComponentError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
+    with pytest.raises(ToolError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
         components.render_prometheus(source, tmp_path / "prometheus.yml", Ports())
 
 
@@ -178,7 +178,7 @@ def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> No
 def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "file" / "cache")
-    with pytest.raises(ProgramError) as failure:
+    with pytest.raises(ToolError) as failure:
         programs.made_once(programs.cache_folder() / "programs" / "one", lambda _: None)
     assert str(failure.value) == (
         f"the folder of built programs cannot be used: {tmp_path}/file/cache/locks: Not a directory. "
@@ -192,7 +192,7 @@ def test_a_full_disk_while_building_is_one_sentence(tmp_path: Path, monkeypatch:
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "otelcol"))
 
-    with pytest.raises(ProgramError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
+    with pytest.raises(ToolError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
         programs.made_once(tmp_path / "programs" / "one", full)
     assert list((tmp_path / "programs").iterdir()) == []
 
@@ -204,7 +204,7 @@ def test_without_a_home_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     monkeypatch.setattr(Path, "home", nobody)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    with pytest.raises(ProgramError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
+    with pytest.raises(ToolError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
         programs.cache_folder()
 
 
