@@ -2,6 +2,7 @@
 
 import ast
 import signal
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from simulator import entry
-from tools.base.console import terminal
 from tools.base.errors import ToolError
 
 COMMANDS = Path(__file__).parent / "commands"
@@ -85,13 +85,13 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         return clinic.main(arguments, "clinic", standalone_mode=False) or 0
     except ToolError as error:
-        terminal(errors=True).print(f"clinic: {error}", markup=False)
+        print(f"clinic: {error}", file=sys.stderr)
         return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
-        terminal(errors=True).print("Interrupted.")
+        print("Interrupted.", file=sys.stderr)
         return 130
 
 

@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from tests.backtest.conftest import HOUR, MINUTE, START, between, fired, make, minutes, outcome, past
+from tools.base.errors import CannotRunError
 from tools.base.files import Sources
 from tools.base.prometheus import PrometheusError
 from tools.base.wait import until
-from tools.history.choice import History, HistoryError, choose
+from tools.history.choice import History, choose
 from tools.stack import stack
 from tools.stack.ports import HOST, Ports
 from tools.stack.programs import ensure
@@ -141,12 +142,12 @@ def test_a_running_prometheus_is_read_over_its_own_api(prometheus: tuple[str, in
 
 
 def test_a_history_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match="is no folder"):
+    with pytest.raises(CannotRunError, match="is no folder"):
         choose(str(tmp_path / "none"), Sources.of_disk())
     with pytest.raises(PrometheusError, match="does not answer"):
         choose(f"http://{HOST}:1", Sources.of_disk())
     empty = choose(str(tmp_path), Sources.of_disk())
-    with pytest.raises(HistoryError, match="there is no block"):
+    with pytest.raises(CannotRunError, match="there is no block"):
         outcome(empty, rule("fault == 1"))
 
 

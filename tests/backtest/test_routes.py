@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 from tests.backtest.conftest import minutes, outcome, told, version
+from tools.base.errors import CannotRunError
 from tools.history.backtest import run
-from tools.history.choice import History, HistoryError
+from tools.history.choice import History
 from tools.stack.programs import GO_FILES, ensure
 
 RULES = """\
@@ -179,7 +180,7 @@ REFUSED = {
 def test_a_file_that_is_refused_is_told_in_the_words_of_who_refuses_it(
     history: History, rules: str, routes: str, words: str
 ) -> None:
-    with pytest.raises(HistoryError) as refused:
+    with pytest.raises(CannotRunError) as refused:
         run([version(RULES, PLAIN + RECEIVERS), version(rules, routes)], history)
     assert words in str(refused.value)
     assert str(refused.value).count(words) == 1

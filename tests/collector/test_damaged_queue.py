@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tools.base import otlp
+from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.cli import run
 from tools.stack import damaged_queue, stack
-from tools.stack.ports import ComponentError, Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 BBOLT = "go.etcd.io/bbolt.(*DB).Update(0xc0)\n\t/bbolt/db.go:1\n"
@@ -109,7 +110,7 @@ def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
 
 def test_what_else_ends_the_collector_leaves_its_queue_alone(made: Stack, waiting: bytes) -> None:
     queue(made).write_bytes(waiting)
-    with pytest.raises(ComponentError, match=r"^otel-collector died\."):
+    with pytest.raises(ToolError, match=r"^otel-collector died\."):
         made.start("otel-collector", {"MEMORY_LIMIT_MIB": "none"})
     assert queue(made).read_bytes() == waiting
 
@@ -117,7 +118,7 @@ def test_what_else_ends_the_collector_leaves_its_queue_alone(made: Stack, waitin
 def test_two_collectors_on_one_queue_are_no_damage(made: Stack, tmp_path: Path) -> None:
     made.start("otel-collector")
     other = Stack(tmp_path / "other", Ports.free(), store="jaeger")
-    with pytest.raises(ComponentError, match=r"^otel-collector (died|was not ready)"):
+    with pytest.raises(ToolError, match=r"^otel-collector (died|was not ready)"):
         other.start("otel-collector", {"QUEUE_DIRECTORY": str(queue(made).parent)})
     other.stop("otel-collector")
     assert damaged_queue.damaged_queues(other.folder) == []

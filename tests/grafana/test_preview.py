@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
 from tools.cli import run
 from tools.commands import preview as command
 from tools.history import recorded as played
-from tools.model.dashboard import ROW, Dashboard, Panel, PreviewError, load, shipped_dashboards, step, substitute
+from tools.model.dashboard import ROW, Dashboard, Panel, load, shipped_dashboards, step, substitute
 from tools.model.dashboard import seconds as parsed
 from tools.show.preview.colours import EXEMPLAR, colour
 from tools.show.preview.content import Content, Drawn, Note, Window, ask, notes
@@ -392,11 +393,11 @@ def test_times_are_the_clock_of_the_source_or_a_time_back_from_the_end() -> None
     assert command.times(source, "30m", "08:00", 86400) == (START - 1800, START)
     young = command.Source("a test", source.prometheus, START - 600, START, zone)
     assert command.times(young, "", "", 6 * 3600) == (START - 600, START)
-    with pytest.raises(PreviewError, match="16:20 is not before 16:00"):
+    with pytest.raises(ToolError, match="16:20 is not before 16:00"):
         command.times(source, "16:20", "16:00", 86400)
-    with pytest.raises(PreviewError, match="soon is no duration"):
+    with pytest.raises(ToolError, match="soon is no duration"):
         command.times(source, "soon", "", 86400)
-    with pytest.raises(PreviewError, match="24:00 is no time of day"):
+    with pytest.raises(ToolError, match="24:00 is no time of day"):
         command.times(source, "", "24:00", 86400)
 
 
@@ -426,9 +427,9 @@ def test_files_that_are_no_dashboard_are_refused(tmp_path: Path) -> None:
     broken, other = tmp_path / "broken.json", tmp_path / "other.json"
     broken.write_text("{", "utf-8")
     other.write_text('{"elements": {}}', "utf-8")
-    with pytest.raises(PreviewError, match=r"broken\.json cannot be read as JSON"):
+    with pytest.raises(ToolError, match=r"broken\.json cannot be read as JSON"):
         load(broken)
-    with pytest.raises(PreviewError, match=r"other\.json is no dashboard in the classic format"):
+    with pytest.raises(ToolError, match=r"other\.json is no dashboard in the classic format"):
         load(other)
 
 

@@ -10,6 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
 
 from tools.base import otlp
+from tools.base.errors import ToolError
 from tools.base.otlp import FASTAPI, Spec
 from tools.base.prometheus import Exemplar, Prometheus
 from tools.base.wait import until
@@ -17,7 +18,6 @@ from tools.cli import run
 from tools.model.dashboard import Panel, shipped_dashboards
 from tools.show import slow, trace
 from tools.show.preview.content import ask
-from tools.show.trace import TraceError
 from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
 
@@ -137,7 +137,7 @@ def test_traces_that_nobody_stored_are_told_after_the_table(stack: Stack) -> Non
     another = f"{stack.url('jaeger')}/api/v3/traces/f{{0:.31}}"  # ids that it was never sent
     with (
         Prometheus(stack.url("prometheus")) as prometheus,
-        pytest.raises(TraceError, match="the store has none of these traces"),
+        pytest.raises(ToolError, match="the store has none of these traces"),
     ):
         slow.show(console, "", prometheus, (another,))
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.base.errors import ToolError
 from tools.cli import run
 from tools.commands import audit
-from tools.stack.programs import ROOT, STANDARD, ProgramError
+from tools.stack.programs import ROOT, STANDARD
 
 LOCKS = {*ROOT.glob("requirements/*.txt"), *ROOT.glob("tools/go/*.txt")}
 MODULES = set(ROOT.glob("tools/go/*/go.mod"))
@@ -49,7 +50,7 @@ def test_a_program_that_cannot_be_built_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def ensure(name: str, _: object) -> Path:
-        raise ProgramError(f"{name} cannot be had")
+        raise ToolError(f"{name} cannot be had")
 
     monkeypatch.setattr(audit, "ensure", ensure)
     assert run(["audit"]) == 1

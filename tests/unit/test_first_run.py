@@ -14,13 +14,14 @@ import psycopg
 import pytest
 
 from simulator import entry
+from tests.support.clones import copy
 from tools import cli
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
 from tools.stack import databases as embedded
 from tools.stack import processes, programs, rendered, stack
-from tools.stack.ports import ComponentError, Ports
+from tools.stack.ports import Ports
 from tools.stack.processes import Component
-from tools.stack.programs import ProgramError
 from tools.stack.stack import Stack
 
 FOLDERS = [
@@ -93,7 +94,7 @@ def test_a_folder_that_prometheus_cannot_take_is_refused_with_the_reason(tmp_pat
     source = tmp_path / "a*b" / "prometheus.yml"
     source.parent.mkdir()
     source.write_text("{scrape_configs: [], alerting: {alertmanagers: []}, rule_files: [rules/*.yaml]}", "utf-8")
-    with pytest.raises(ComponentError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
+    with pytest.raises(ToolError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
         rendered.render_prometheus(source, tmp_path / "prometheus.yml", Ports())
 
 
@@ -124,10 +125,20 @@ def test_every_verb_prints_on_an_ascii_terminal(verb: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "1"}], ids=["as python has it", "as make sets it"])
 def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, str]) -> None:
-    text = said(["trace", "--help"], latin | mode)
-    assert b"?" in text  # a box
-    assert "█".encode() not in text
-    assert b"\xc3" not in said(["check"], latin | mode)
+    text = said(["check"], latin | mode)
+    assert text.startswith(b"? all agree")  # a tick
+    assert not {b"\xc3", b"\xe2"} & set(text)
+
+
+@pytest.mark.parametrize("name", FOLDERS[:3])
+def test_the_command_runs_from_everywhere_whatever_its_folder_is_called(
+    latin: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    folder = copy(tmp_path / name)
+    for environment in ({}, latin):
+        plain = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+        command = (folder / ".venv" / "bin" / "clinic", "check", "--json")
+        assert subprocess.check_output(command, cwd="/", env=plain | environment) == b"[]\n"
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
@@ -138,8 +149,8 @@ def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
 
 
 def test_a_terminal_that_the_user_names_is_believed() -> None:
-    assert "█".encode() in said(["trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
-    assert "█".encode() not in said(["trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
+    assert "✓".encode() in said(["check"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
+    assert "✓".encode() not in said(["check"], {"PYTHONIOENCODING": "latin-1"})
 
 
 def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
@@ -168,7 +179,7 @@ def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> No
 def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "file" / "cache")
-    with pytest.raises(ProgramError) as failure:
+    with pytest.raises(ToolError) as failure:
         programs.made_once(programs.cache_folder() / "programs" / "one", lambda _: None)
     assert str(failure.value) == (
         f"the folder of built programs cannot be used: {tmp_path}/file/cache/locks: Not a directory. "
@@ -182,7 +193,7 @@ def test_a_full_disk_while_building_is_one_sentence(tmp_path: Path, monkeypatch:
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "otelcol"))
 
-    with pytest.raises(ProgramError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
+    with pytest.raises(ToolError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
         programs.made_once(tmp_path / "programs" / "one", full)
     assert list((tmp_path / "programs").iterdir()) == []
 
@@ -194,7 +205,7 @@ def test_without_a_home_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     monkeypatch.setattr(Path, "home", nobody)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    with pytest.raises(ProgramError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
+    with pytest.raises(ToolError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
         programs.cache_folder()
 
 

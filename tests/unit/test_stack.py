@@ -17,10 +17,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.cli import run
 from tools.stack import components, processes, programs, stack
-from tools.stack.ports import ComponentError, Ports, holder
+from tools.stack.ports import Ports, holder
 from tools.stack.processes import Component
 from tools.stack.progress import print_addresses
 from tools.stack.rendered import render_alertmanager, render_prometheus
@@ -48,7 +49,7 @@ def record(made: Stack, name: str, process: subprocess.Popen[bytes], *, seconds_
 
 
 def test_a_taken_port_is_named_with_who_needs_it_who_has_it_and_what_to_do(small: Stack) -> None:
-    with socket.create_server(("127.0.0.1", small.ports.redis)), pytest.raises(ComponentError) as failure:
+    with socket.create_server(("127.0.0.1", small.ports.redis)), pytest.raises(ToolError) as failure:
         small.up(only=["redis"])
     port = small.ports.redis
     name = psutil.Process().name()
@@ -71,7 +72,7 @@ def test_ports_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch: p
     monkeypatch.setenv("PROMETHEUS_PORT", "9191")
     assert Ports.from_environment() == Ports(prometheus=9191)
     monkeypatch.setenv("PROMETHEUS_PORT", "tcp://10.0.0.1:9090")
-    with pytest.raises(ComponentError, match=r"^PROMETHEUS_PORT=tcp://10\.0\.0\.1:9090 is no port$"):
+    with pytest.raises(ToolError, match=r"^PROMETHEUS_PORT=tcp://10\.0\.0\.1:9090 is no port$"):
         Ports.from_environment()
 
 
@@ -86,7 +87,7 @@ def test_a_dead_component_is_noticed_and_its_last_words_of_this_run_are_shown(tm
     log.write_text("an earlier run\n")
     part = python("import sys; sys.exit('the reason')")
     process = processes.start(part, tmp_path)
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         processes.wait_ready(part, process, tmp_path)
     assert str(failure.value) == f"example died. Its log: {log}, which ends with\n  the reason"
     process.wait()
@@ -96,7 +97,7 @@ def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(t
     part = python("import time; print('still busy', flush=True); time.sleep(60)")
     process = processes.start(part, tmp_path)
     until(lambda: "busy" in processes.log_file(tmp_path, "example").read_text(), "its first word")
-    with pytest.raises(ComponentError, match=r"example was not ready after 0 s.*\n  still busy$"):
+    with pytest.raises(ToolError, match=r"example was not ready after 0 s.*\n  still busy$"):
         processes.wait_ready(part, process, tmp_path, deadline=0.0)
     processes.kill(process)
     process.wait()
@@ -104,12 +105,12 @@ def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(t
 
 def test_a_missing_program_is_one_line(tmp_path: Path) -> None:
     part = Component("example", ("/nowhere/program",), ready=lambda: True)
-    with pytest.raises(ComponentError, match=r"^example cannot be started: .*No such file.*/nowhere/program'$"):
+    with pytest.raises(ToolError, match=r"^example cannot be started: .*No such file.*/nowhere/program'$"):
         processes.start(part, tmp_path)
 
 
 def test_when_one_fails_nothing_of_it_is_left_running(small: Stack) -> None:
-    with pytest.raises(ComponentError, match=r"^simulator died\."):
+    with pytest.raises(ToolError, match=r"^simulator died\."):
         small.up(only=["redis", "simulator"])
     assert [small.state(name) for name in small.names] == ["not running"] * len(small.names)
     assert holder(small.ports.redis) is None
@@ -300,7 +301,7 @@ def test_a_grafana_on_the_path_is_started_with_the_addresses_of_all_others(
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
-    with pytest.raises(ComponentError, match=r"is known here of 'new:1'; tools/stack/rendered\.py has the list"):
+    with pytest.raises(ToolError, match=r"is known here of 'new:1'; tools/stack/rendered\.py has the list"):
         render_prometheus(source, tmp_path / "out.yml", Ports())
 
 

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from tests.support.clones import copy
+from tools.base.errors import ToolError
 from tools.stack import stack
-from tools.stack.ports import ComponentError, Ports, variable
+from tools.stack.ports import Ports, variable
 from tools.stack.stack import Stack
 from tools.stack.where import where
 
@@ -97,7 +98,7 @@ def test_the_environments_address_goes_before_the_running_stacks(state: Path, mo
 @pytest.mark.usefixtures("state")
 def test_where_nothing_runs_the_usual_port_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_PORT", str(Ports.free().prometheus))
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         where("prometheus")
     assert str(failure.value) == "prometheus of this clone is not running: make up, or set PROMETHEUS_URL."
 
@@ -105,7 +106,7 @@ def test_where_nothing_runs_the_usual_port_is_nobody(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("state")
 def test_who_has_the_usual_port_instead_is_named(stranger: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_PORT", str(stranger.port))
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         where("prometheus")
     name = f"{psutil.Process().name()} (pid {os.getpid()})"
     assert str(failure.value).endswith(f" Who answers at http://127.0.0.1:{stranger.port} is none of its: {name}.")
@@ -113,7 +114,7 @@ def test_who_has_the_usual_port_instead_is_named(stranger: SimpleNamespace, monk
 
 def test_a_part_that_died_is_nobody_though_the_others_run(state: Path) -> None:
     record(state, "redis", Ports.free())
-    with pytest.raises(ComponentError, match=r"^prometheus of this clone is not running"):
+    with pytest.raises(ToolError, match=r"^prometheus of this clone is not running"):
         where("prometheus")
 
 

@@ -15,7 +15,7 @@ LOCKS = ("requirements/service.txt", "requirements/worker.txt", "requirements/de
 
 
 def commands() -> dict[str, list[str]]:
-    """What is run, by what it looks into. Raises ProgramError where a program cannot be had."""
+    """What is run, by what it looks into. Raises ToolError where a program cannot be had."""
     pip_audit = [sys.executable, "-m", "uv", "tool", "run", f"pip-audit=={PIP_AUDIT}"]
     pip_audit += ["--vulnerability-service", "osv", "--disable-pip", "--require-hashes", "--progress-spinner", "off"]
     for lock in LOCKS:

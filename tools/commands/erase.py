@@ -2,7 +2,7 @@
 
 Messages, jobs, memories, kept deliveries.
 
-PATIENT is the phone number, country code first, or the …@lid id.
+PATIENT is the phone number, country code first, or the @lid id.
 """
 
 import sys

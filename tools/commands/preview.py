@@ -24,7 +24,7 @@ from tools.base.errors import ToolError
 from tools.base.files import ROOT, Sources
 from tools.base.prometheus import Prometheus
 from tools.history import recorded as played
-from tools.model.dashboard import ROW, Dashboard, Panel, PreviewError, seconds, shipped_dashboards
+from tools.model.dashboard import ROW, Dashboard, Panel, seconds, shipped_dashboards
 from tools.show.preview import content
 from tools.show.preview.drawing import draw, together
 from tools.show.preview.page import page
@@ -98,7 +98,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
     """The source that somebody names: an address, `day`, or nothing for the running stack.
 
     Raises:
-        ComponentError, HistoryError, PreviewError, ProgramError, PrometheusError, SourceError: it cannot be had.
+        ToolError: it cannot be had.
     """
     if given == PLAYED:
         day, blocks = played.blocks(Sources.of_disk(), report)
@@ -106,12 +106,12 @@ def opened(given: str, report: Report) -> Iterator[Source]:
             yield Source(day.name, prometheus, day.start, day.end, day.zone)
         return
     if given and not given.startswith(("http://", "https://")):
-        raise PreviewError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
+        raise ToolError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
     with Prometheus(given or where("prometheus")) as prometheus:
         now = int(time.time())
         found = prometheus.query("min(min_over_time(timestamp(up)[1d:1m]))", now)
         if not found:
-            raise PreviewError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
+            raise ToolError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
         yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].value), now, zone())
 
 
@@ -125,7 +125,7 @@ def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
         usual: seconds that the dashboard looks back.
 
     Raises:
-        PreviewError: no such time.
+        ToolError: no such time.
     """
     until = _clock(end, source) if end else source.end
     if start:
@@ -133,13 +133,13 @@ def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
     else:
         since = max(until - usual, min(source.first, until - YOUNGEST))
     if since >= until:
-        raise PreviewError(f"{start} is not before {end or 'now'}")
+        raise ToolError(f"{start} is not before {end or 'now'}")
     return since, until
 
 
 def _clock(text: str, source: Source) -> int:
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
-        raise PreviewError(f"{text} is no time of day: 16:20 is one")
+        raise ToolError(f"{text} is no time of day: 16:20 is one")
     hour, minute = map(int, text.split(":"))
     # A second before its end, a day is not over yet.
     day = dt.datetime.fromtimestamp(source.end - 1, dt.UTC).astimezone(source.zone)

@@ -1,6 +1,7 @@
 """Print a trace as a waterfall.
 
-█ work, ◆ an event, ┆ a change of scale: what was done after the answer to the request, or a pause that is left out.
+A bar is work, a diamond an event, a dashed line a change of scale: what was done after the answer to the request, or a
+pause that is left out.
 
 Without an id: of the newest exemplars that Prometheus holds for webhook requests, not older than a quarter of an hour,
 the slowest whose trace is in the store. JAEGER_URL, TEMPO_URL and PROMETHEUS_URL say where to look; without them it is

@@ -18,8 +18,9 @@ from typing import Any
 import promql_parser as promql
 
 from tools.base.clock import zone
+from tools.base.errors import CannotRunError
 from tools.base.files import Sources
-from tools.history.choice import History, HistoryError
+from tools.history.choice import History
 from tools.model.consumers import RULES
 from tools.stack.programs import Report, ensure
 
@@ -115,8 +116,8 @@ def run(
         stepping: let Prometheus' groups evaluate themselves step by step: slow, the measure of the fast way.
 
     Raises:
-        HistoryError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
-        ProgramError: the backtest cannot be built.
+        CannotRunError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
+        ToolError: the backtest cannot be built.
         SourceError: a file cannot be read.
     """
     program = ensure("backtest", report)
@@ -137,7 +138,7 @@ def run(
         for words in result["refused"] or []
     }  # once each, in order
     if refused:
-        raise HistoryError("\n".join(refused))
+        raise CannotRunError("\n".join(refused))
     return [_outcome(answer, result) for result in answer["versions"]]
 
 
@@ -194,7 +195,7 @@ def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report)
             said = line.strip()
             report(f"rule {said}")
     if process.returncode:
-        raise HistoryError(f"the backtest ended with {process.returncode}: {said}")
+        raise CannotRunError(f"the backtest ended with {process.returncode}: {said}")
     return dict(json.loads(answered.read_bytes()))
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.base.clock import zone
-from tools.base.errors import ToolError
+from tools.base.errors import CannotRunError, ToolError
 from tools.base.files import Sources
-from tools.base.prometheus import Prometheus, PrometheusError
+from tools.base.prometheus import Prometheus
 from tools.history import day
-from tools.stack.ports import ComponentError
 from tools.stack.programs import Report
 from tools.stack.where import where
 
@@ -21,10 +20,6 @@ WARM_UP = 2 * 3600  # before what is reported, so that windows and `for` are ful
 DAYS_BACK = 3
 ANSWER_SECONDS = 10.0  # is waited for Prometheus
 SHIPPED = "day"
-
-
-class HistoryError(ToolError):
-    """There is no such history, or what is judged over it is refused; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +52,19 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
     """The history that somebody names: an address, a folder, or `day`; empty: the running stack's, else the day.
 
     Raises:
-        HistoryError, PrometheusError: what is named cannot be read.
-        ProgramError: the day cannot be made.
+        CannotRunError, PrometheusError: what is named cannot be read.
+        ToolError: the day cannot be made.
     """
     if given.startswith(("http://", "https://")):
         return _of_prometheus(given.rstrip("/"))
     if given not in ("", SHIPPED):
         if not Path(given).is_dir():
-            raise HistoryError(f"{given} is no folder, so there is no history to read")
+            raise CannotRunError(f"{given} is no folder, so there is no history to read")
         return History(f"the blocks in {given}", {"blocks": str(Path(given).resolve())}, zone=zone())
     if not given:
         try:
             running = _of_prometheus(where("prometheus"))
-        except (HistoryError, ComponentError, PrometheusError):
+        except ToolError:
             pass
         else:
             if running.end - running.start >= ENOUGH:
@@ -92,7 +87,7 @@ def _of_prometheus(address: str) -> History:
     with Prometheus(address, ANSWER_SECONDS) as prometheus:
         counted = prometheus.range("count(up)", now - DAYS_BACK * DAY, now, 60)
     if not counted:
-        raise HistoryError(f"{address} has no history: nothing was scraped in the last {DAYS_BACK} days")
+        raise CannotRunError(f"{address} has no history: nothing was scraped in the last {DAYS_BACK} days")
     first = int(counted[0].points[0][0])
     start = max(first, now - DAY)
     return History(f"Prometheus at {address}", {"prometheus": address}, start, now, min(WARM_UP, start - first), zone())

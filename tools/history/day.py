@@ -278,7 +278,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> Path:
     """A folder with the day as Prometheus' blocks, made once for the same script, contract and generator.
 
     Raises:
-        ProgramError: promtool cannot be had, or does not take the day.
+        ToolError: promtool cannot be had, or does not take the day.
         SourceError: the script or the contract cannot be read.
     """
     day = Day(sources)

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.prometheus import Prometheus
 from tools.history import backtest
 from tools.history.choice import History, shipped
 from tools.model.consumers import RULES
-from tools.model.dashboard import SCRAPE, PreviewError, seconds
+from tools.model.dashboard import SCRAPE, seconds
 from tools.stack.history_server import create, served
 from tools.stack.programs import Report, cache_folder, made_once
 
@@ -33,7 +34,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
     """The day, and a folder of blocks with all of it, made once for the same day and rules.
 
     Raises:
-        HistoryError, PreviewError, ProgramError, SourceError: it cannot be made.
+        ToolError: it cannot be made.
     """
     day = shipped(sources, report)
     made_of = [day.where, *(sources.text(path) for path in sources.matching(*RULES)), Path(__file__).read_text("utf-8")]
@@ -48,7 +49,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
 
 @contextmanager
 def serving(blocks: Path) -> Iterator[Prometheus]:
-    """A Prometheus over a copy of these blocks. Raises ComponentError, ProgramError."""
+    """A Prometheus over a copy of these blocks. Raises ToolError."""
     with tempfile.TemporaryDirectory(prefix="preview-") as name:
         data = shutil.copytree(blocks, Path(name) / "data")
         with served(data, Path(name)) as url, Prometheus(url) as asked:
@@ -62,7 +63,7 @@ def _record(sources: Sources, day: History, folder: Path, report: Report) -> Non
         names = {rule.name for rule in left}
         ready = [rule for rule in left if not names & set(re.findall(r"[\w:]+", rule.expression))]
         if not ready:
-            raise PreviewError(f"rules read each other in a circle: {', '.join(sorted(names))}")
+            raise ToolError(f"rules read each other in a circle: {', '.join(sorted(names))}")
         left = [rule for rule in left if rule not in ready]
         with serving(folder) as prometheus:
             lines = [line for rule in ready for line in _values(prometheus, rule, day, report)]

@@ -40,10 +40,6 @@ _STEPS = (
 _LONGEST_STEP = 3600
 
 
-class PreviewError(ToolError):
-    """No picture can be drawn; one line says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Panel:
     """One panel."""
@@ -166,26 +162,26 @@ class Dashboard:
 
 
 def load(path: Path) -> Dashboard:
-    """Read one. Raises PreviewError."""
+    """Read one. Raises ToolError."""
     try:
         found = Dashboard(path.name, path.read_text("utf-8"))
         is_one = {"uid", "title", "panels", "time"} <= found.data.keys()
     except (OSError, ValueError, TypeError) as error:
-        raise PreviewError(f"{path.name} cannot be read as JSON: {error}") from error
+        raise ToolError(f"{path.name} cannot be read as JSON: {error}") from error
     if not is_one:
-        raise PreviewError(f"{path.name} is no dashboard in the classic format")
+        raise ToolError(f"{path.name} is no dashboard in the classic format")
     return found
 
 
 def shipped_dashboards() -> list[Dashboard]:
-    """All of the repository. Raises PreviewError."""
+    """All of the repository. Raises ToolError."""
     return [load(path) for path in sorted(FOLDER.glob("*.json"))]
 
 
 def seconds(text: str) -> int:
-    """Seconds of `90s`, `30m`, `6h`, `1d`. Raises PreviewError."""
+    """Seconds of `90s`, `30m`, `6h`, `1d`. Raises ToolError."""
     if not re.fullmatch(r"[1-9]\d*[smhd]", text):
-        raise PreviewError(f"{text} is no duration: 30m, 6h or 1d is one")
+        raise ToolError(f"{text} is no duration: 30m, 6h or 1d is one")
     return int(promql.parse_duration(text).total_seconds())
 
 
@@ -260,12 +256,12 @@ def _chosen(variable: Json) -> str:
 
 
 def takes(matcher: Json, name: str) -> bool:
-    """Whether an override is about the series of this name. Raises PreviewError."""
+    """Whether an override is about the series of this name. Raises ToolError."""
     wanted: str = matcher["options"]
     if matcher["id"] == "byName":
         return wanted == name
     if matcher["id"] != "byRegexp":
-        raise PreviewError(f"an override matches {matcher['id']}, which the preview cannot: byName and byRegexp it can")
+        raise ToolError(f"an override matches {matcher['id']}, which the preview cannot: byName and byRegexp it can")
     if wanted.startswith("/"):
         return re.search(wanted.strip("/"), name) is not None
     return re.fullmatch(wanted, name) is not None

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, SourceError, Sources
 from tools.check.checks import static
 from tools.check.metrics_page import writes_metrics_page
@@ -29,7 +30,7 @@ from tools.model.repository import Repository
 from tools.mutants.of_files import Mutant, of_python, of_yaml
 from tools.mutants.verdicts import Choice, Verdict, progress, reason, report, said, some
 from tools.plan import outcomes
-from tools.replay.version import CannotRunError, Outcome, Version
+from tools.replay.version import Outcome, Version
 from tools.replay.workload import Workload
 
 KNOWN = Path(__file__).with_suffix(".yaml")

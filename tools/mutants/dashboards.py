@@ -15,18 +15,19 @@ from typing import Any
 
 from rich.console import Console
 
-from tools.base.prometheus import Prometheus, PrometheusError
+from tools.base.errors import ToolError
+from tools.base.prometheus import Prometheus
 from tools.check.dashboard_samples import filled
 from tools.check.dashboard_values import wrong_annotations, wrong_panels, wrong_variables
 from tools.check.dashboards import PROMISES
-from tools.model.dashboard import Dashboard, PreviewError, shipped_dashboards
+from tools.model.dashboard import Dashboard, shipped_dashboards
 from tools.mutants.rules import broken
 from tools.mutants.verdicts import Choice, Verdict, reason, some, tried
 
 REASONS = Path(__file__).with_suffix(".yaml")
 _INTERVAL, _STANDS_FOR_IT = "$__rate_interval", "59s"  # PromQL knows no variables
 _GONE = object()
-UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, PreviewError, PrometheusError)
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ToolError)
 
 Place = tuple[str | int, ...]
 Change = tuple[str, Place, Any]

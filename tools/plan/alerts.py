@@ -24,8 +24,8 @@ def judge(plan: Plan, base: Sources, edit: Sources, history: History, report: Re
     """Evaluate both over the history, and add to the plan what differs.
 
     Raises:
-        HistoryError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
-        ProgramError: the backtest cannot be built.
+        CannotRunError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
+        ToolError: the backtest cannot be built.
         SourceError: a file cannot be read.
     """
     before, after = run((base, edit), history, report)

@@ -36,8 +36,8 @@ def plan(base: Sources, edit: Sources, cost: bool = True, history: str = "", rep
     Raises:
         SourceError: a file of either version cannot be read.
         CannotRunError: a Collector does not start, or ends.
-        HistoryError: there is no such history, or a rule or a route is refused.
-        ProgramError: there is no program to run.
+        CannotRunError: there is no such history, or a rule or a route is refused.
+        ToolError: there is no program to run.
     """
     started = time.monotonic()
     found = Plan(base.name, edit.name)

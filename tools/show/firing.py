@@ -17,10 +17,6 @@ SHOWN = 10
 FOLLOW_SECONDS = 1.0
 
 
-class AlertsError(ToolError):
-    """Alertmanager or the local receiver cannot be asked, or was asked for what there is not."""
-
-
 @dataclass
 class Firing:
     """An alert as Alertmanager has it now."""
@@ -52,7 +48,7 @@ class Firing:
 
 
 def firing(alertmanager: str) -> list[Firing]:
-    """All but the Watchdog, the worst first. Raises AlertsError."""
+    """All but the Watchdog, the worst first. Raises ToolError."""
     groups = _ask(f"{alertmanager}/api/v2/alerts/groups")
     names = {alert["fingerprint"]: alert["labels"]["alertname"] for group in groups for alert in group["alerts"]}
     found: dict[str, Firing] = {}
@@ -71,7 +67,7 @@ def firing(alertmanager: str) -> list[Firing]:
 
 
 def show(console: Console, alertmanager: str, local: str, *, follow: bool) -> None:
-    """Print what fires and what the local receiver got; go on with each new notification. Raises AlertsError."""
+    """Print what fires and what the local receiver got; go on with each new notification. Raises ToolError."""
     now = datetime.now(UTC)
     alerts = firing(alertmanager)
     console.print("[bold]Firing[/]" if alerts else "[bold]Nothing fires.[/]")
@@ -121,4 +117,4 @@ def _ask(url: str) -> Any:
     try:
         return httpx.get(url, trust_env=False).raise_for_status().json()
     except httpx.HTTPError as error:
-        raise AlertsError(f"{url.partition('/api')[0]} does not answer as it should: {error}") from error
+        raise ToolError(f"{url.partition('/api')[0]} does not answer as it should: {error}") from error

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from tools.base.errors import ToolError
 from tools.base.prometheus import Exemplar, Prometheus
 from tools.show import trace
-from tools.show.trace import TraceError
 
 EACH = 3  # of a lane
 WINDOW = f"{trace.WINDOW_SECONDS // 60}m"
@@ -34,19 +34,19 @@ def p95(prometheus: Prometheus, now: float) -> dict[str, float]:
 
 
 def show(console: Console, lane: str, prometheus: Prometheus, stores: Sequence[str]) -> None:
-    """Print both. Raises PrometheusError, TraceError."""
+    """Print both. Raises PrometheusError, ToolError."""
     now = time.time()
     lanes = by_lane(trace.exemplars(prometheus, now), lane)
     if not lanes:
         of_lane = f" of the lane {lane}" if lane else ""
-        raise TraceError(f"no request{of_lane} in the last {WINDOW}: run `make load`, wait 10 s, try again")
+        raise ToolError(f"no request{of_lane} in the last {WINDOW}: run `make load`, wait 10 s, try again")
     _print(console, lanes, p95(prometheus, now), now)
     for one in sorted((one for listed in lanes.values() for one in listed), key=lambda one: one.value, reverse=True):
         if spans := trace.fetch(one.trace_id, stores):
             console.print(f"\nThe slowest whose trace is stored, lane {one.labels.get('lane', '')}:")
             trace.draw(console, one.trace_id, spans)
             return
-    raise TraceError("the store has none of these traces: it was restarted since, or does not receive them")
+    raise ToolError("the store has none of these traces: it was restarted since, or does not receive them")
 
 
 def _print(console: Console, lanes: dict[str, list[Exemplar]], usual: dict[str, float], now: float) -> None:

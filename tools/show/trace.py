@@ -40,10 +40,6 @@ BAR_SHARE = 0.4  # of the terminal's width
 NARROWEST_PART = 8  # columns of the time axis: room for the time the part starts at
 
 
-class TraceError(ToolError):
-    """The trace cannot be shown; the text is one line that says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A span as both stores tell it; times in nanoseconds."""
@@ -74,7 +70,7 @@ def exemplars(prometheus: Prometheus, now: float) -> list[Exemplar]:
 
 
 def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
-    """The trace's spans from the first store that has it, none if no store has. Raises TraceError."""
+    """The trace's spans from the first store that has it, none if no store has. Raises ToolError."""
     reached = False
     for url in stores:
         try:
@@ -89,7 +85,7 @@ def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
             return spans
     if not reached:
         where = " or ".join(url.partition("/api/")[0] for url in stores)
-        raise TraceError(f"no trace store answers at {where}: `make status`, or set JAEGER_URL or TEMPO_URL")
+        raise ToolError(f"no trace store answers at {where}: `make status`, or set JAEGER_URL or TEMPO_URL")
     return []
 
 
@@ -289,11 +285,11 @@ def _label(span: Span, branch: str) -> Text:
 
 
 def stores() -> tuple[str, ...]:
-    """Where traces are asked for; the id's place is open. Raises ComponentError."""
+    """Where traces are asked for; the id's place is open. Raises ToolError."""
     named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
     return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
 
 
 def prometheus_here() -> Prometheus:
-    """What is asked for exemplars. Raises ComponentError."""
+    """What is asked for exemplars. Raises ToolError."""
     return Prometheus(where("prometheus"), ANSWER_SECONDS)

@@ -13,10 +13,6 @@ from tools.base.errors import ToolError
 HOST = "127.0.0.1"
 
 
-class ComponentError(ToolError):
-    """A component cannot start, or died; the text says why and holds its last log lines."""
-
-
 @dataclass(frozen=True)
 class Ports:
     """Every TCP port of a stack. `PROMETHEUS_PORT=9091` in the environment sets the field `prometheus`, and so on."""
@@ -41,12 +37,12 @@ class Ports:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The defaults, but for those that the environment sets. Raises ComponentError for one that is no port."""
+        """The defaults, but for those that the environment sets. Raises ToolError for one that is no port."""
         ports = {}
         for name in (one.name for one in fields(cls)):
             if text := os.environ.get(variable(name)):
                 if not text.isdecimal() or not 0 < int(text) < 65536:
-                    raise ComponentError(f"{variable(name)}={text} is no port")
+                    raise ToolError(f"{variable(name)}={text} is no port")
                 ports[name] = int(text)
         return cls(**ports)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tools.base.errors import ToolError
 from tools.stack import databases
-from tools.stack.ports import HOST, ComponentError
+from tools.stack.ports import HOST
 from tools.stack.programs import ROOT
 
 READY_SECONDS = 60.0
@@ -53,7 +54,7 @@ def log_file(folder: Path, name: str) -> Path:
 
 
 def start(component: Component, folder: Path) -> psutil.Popen:
-    """Start its process, which outlives ours. Raises ComponentError."""
+    """Start its process, which outlives ours. Raises ToolError."""
     log = log_file(folder, component.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST, "localhost")))
@@ -73,13 +74,13 @@ def start(component: Component, folder: Path) -> psutil.Popen:
                 start_new_session=True,  # Ctrl-C in the terminal is meant for us
                 **{"cwd": ROOT} | databases.as_account(component.account),
             )
-    except (OSError, databases.EmbeddedError) as error:
-        raise ComponentError(f"{component.name} cannot be started: {error}") from error
+    except (OSError, ToolError) as error:
+        raise ToolError(f"{component.name} cannot be started: {error}") from error
 
 
 @contextmanager
 def running(component: Component, folder: Path) -> Iterator[None]:
-    """It is ready within, and gone afterwards. Raises ComponentError: it does not start."""
+    """It is ready within, and gone afterwards. Raises ToolError: it does not start."""
     process = start(component, folder)
     try:
         wait_ready(component, process, folder)
@@ -90,14 +91,14 @@ def running(component: Component, folder: Path) -> Iterator[None]:
 
 
 def is_ready(component: Component, process: psutil.Process, folder: Path) -> bool:
-    """Whether it is ready. Raises ComponentError, with its last log lines, if it is dead."""
+    """Whether it is ready. Raises ToolError, with its last log lines, if it is dead."""
     if not is_running(process):
         raise died(component.name, folder)
     return component.ready()
 
 
 def wait_ready(component: Component, process: psutil.Process, folder: Path, deadline: float = READY_SECONDS) -> None:
-    """Wait this many seconds at most. Raises ComponentError, with the last log lines, if it dies or is late."""
+    """Wait this many seconds at most. Raises ToolError, with the last log lines, if it dies or is late."""
     end = time.monotonic() + deadline
     while not is_ready(component, process, folder):
         if time.monotonic() > end:
@@ -105,14 +106,14 @@ def wait_ready(component: Component, process: psutil.Process, folder: Path, dead
         time.sleep(POLL_SECONDS)
 
 
-def died(name: str, folder: Path) -> ComponentError:
+def died(name: str, folder: Path) -> ToolError:
     """The error for one that is dead."""
-    return ComponentError(f"{name} died. {_last_lines(folder, name)}")
+    return ToolError(f"{name} died. {_last_lines(folder, name)}")
 
 
-def late(name: str, folder: Path, deadline: float) -> ComponentError:
+def late(name: str, folder: Path, deadline: float) -> ToolError:
     """The error for one that is not ready in time."""
-    return ComponentError(f"{name} was not ready after {deadline:.0f} s. {_last_lines(folder, name)}")
+    return ToolError(f"{name} was not ready after {deadline:.0f} s. {_last_lines(folder, name)}")
 
 
 def stop(process: psutil.Process, stop_signal: int, seconds: float) -> None:

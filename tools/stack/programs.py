@@ -40,10 +40,6 @@ LOG_LINES = 15
 Report = Callable[[str], None]
 
 
-class ProgramError(ToolError):
-    """A program is missing or could not be built; the text says what to do."""
-
-
 @dataclass(frozen=True)
 class Program:
     """What is built, and how. `{folder}` in a command or file is where the result has to appear."""
@@ -197,11 +193,11 @@ STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", 
 
 
 def describe(name: str) -> Program:
-    """What the program is made of. Raises ProgramError where that cannot be read."""
+    """What the program is made of. Raises ToolError where that cannot be read."""
     try:
         return _PROGRAMS[name]()
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise ProgramError(f"what {name} is built from cannot be read: {type(error).__name__}: {error}") from error
+        raise ToolError(f"what {name} is built from cannot be read: {type(error).__name__}: {error}") from error
 
 
 def cache_folder() -> Path:
@@ -211,16 +207,16 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthcare-observability"
     except RuntimeError as error:
-        raise ProgramError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
+        raise ToolError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
 
 
 @contextmanager
 def writing_cache() -> Iterator[None]:
-    """Raises ProgramError where the cache cannot be read or written within."""
+    """Raises ToolError where the cache cannot be read or written within."""
     try:
         yield
     except OSError as error:
-        raise ProgramError(
+        raise ToolError(
             f"the folder of built programs cannot be used: {entry.refusal(error)}. "
             "Make it writable, or set XDG_CACHE_HOME to a folder that is (root's is always in /var/cache)"
         ) from error
@@ -256,13 +252,13 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
     """The program's executable, built first if need be; `report` is told what takes long.
 
     Raises:
-        ProgramError: the program cannot be had; the text holds the last lines of the build's log.
+        ToolError: the program cannot be had; the text holds the last lines of the build's log.
     """
     program = describe(name)
     if found := on_path(name):
         return found
     if not program.executable:
-        raise ProgramError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
+        raise ToolError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
 
     def build(folder: Path) -> None:
         report(f"building {program.version} (once, usually {program.usually})")
@@ -310,7 +306,7 @@ def _build(program: Program, folder: Path) -> None:
             arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
             _run(program, arguments, _environment(program, folder), log, output.fileno())
     if not (folder / program.executable).is_file():
-        raise ProgramError(f"the build of {program.name} left no {program.executable}; its log: {log}")
+        raise ToolError(f"the build of {program.name} left no {program.executable}; its log: {log}")
 
 
 def _environment(program: Program, folder: Path) -> dict[str, str]:
@@ -331,10 +327,10 @@ def _run(program: Program, command: list[str], environment: dict[str, str], log:
     try:
         run = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     except OSError as error:
-        raise ProgramError(f"{program.name} {program.version} could not be built: {error}") from error
+        raise ToolError(f"{program.name} {program.version} could not be built: {error}") from error
     if run.returncode:
         lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
-        raise ProgramError(
+        raise ToolError(
             f"{program.name} {program.version} could not be built: `{' '.join(command[:3])} …` ended with "
             f"{run.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
         )

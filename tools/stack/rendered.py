@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
-from tools.stack.ports import HOST, ComponentError, Ports, loopback
+from tools.base.errors import ToolError
+from tools.stack.ports import HOST, Ports, loopback
 
 
 def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
     """Put loopback addresses for the host names of compose, and absolute paths for relative ones.
 
-    Raises ComponentError for a configuration that is no YAML, or a host that only compose has.
+    Raises ToolError for a configuration that is no YAML, or a host that only compose has.
     """
     addresses = {
         "otel-collector:8889": f"{HOST}:{ports.collector_derived}",
@@ -27,9 +28,9 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
             for group in job["static_configs"]:
                 group["targets"] = [addresses[target] for target in group["targets"]]
     except yaml.YAMLError as error:
-        raise ComponentError(f"{source} is no YAML: {error}") from error
+        raise ToolError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
-        raise ComponentError(
+        raise ToolError(
             f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list"
         ) from error
     config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
@@ -40,10 +41,10 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
 def _beside(source: Path, pattern: str) -> str:
     """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of.
 
-    Raises ComponentError for a *, which Prometheus takes for a pattern, escaped or not.
+    Raises ToolError for a *, which Prometheus takes for a pattern, escaped or not.
     """
     if "*" in str(source.parent):
-        raise ComponentError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
+        raise ToolError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
     return str(Path(re.sub(r"([\\*?\[])", r"\\\1", str(source.parent))) / pattern)
 
 
@@ -62,14 +63,14 @@ def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
 def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Path | None) -> None:
     """Put the local receiver's loopback address and absolute paths for what compose has.
 
-    Raises ComponentError for a configuration that is no YAML.
+    Raises ToolError for a configuration that is no YAML.
     """
     secrets = str(receivers or target.parent / "secrets")
     ours = {"http://simulator:8085": loopback(ports.simulator), "/run/secrets": secrets}
     try:
         config = _replaced(yaml.safe_load(source.read_text("utf-8")), ours)
     except yaml.YAMLError as error:
-        raise ComponentError(f"{source} is no YAML: {error}") from error
+        raise ToolError(f"{source} is no YAML: {error}") from error
     config["templates"] = [_beside(source, pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

@@ -20,7 +20,7 @@ from tools.base.errors import ToolError
 from tools.base.words import OneOf
 from tools.stack import components, processes, programs
 from tools.stack import databases as embedded
-from tools.stack.ports import HOST, LISTENS, ComponentError, Ports, holder, variable
+from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
 from tools.stack.processes import READY_SECONDS, Component
 from tools.stack.programs import ROOT
 
@@ -74,7 +74,7 @@ class Stack:
         """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
 
         Raises:
-            ComponentError, EmbeddedError, ProgramError: a port is taken, a program is missing, a component died.
+            ToolError: a port is taken, a program is missing, a component died.
         """
         missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
         self._make_way(missing)
@@ -250,7 +250,7 @@ class Stack:
                         f"stop it, or choose another port: {variable(port)}={number + 1000} make up"
                     )
         if taken:
-            raise ComponentError("\n".join(taken))
+            raise ToolError("\n".join(taken))
 
     def _start_all(self, parts: list[Component], report: Report) -> None:
         starting = []

@@ -33,10 +33,10 @@ def page(root: click.Group, sections: Mapping[str, Sequence[str]]) -> str:
 
 def _entry(command: click.Command, context: click.Context) -> Iterator[str]:
     """A verb, and those within it."""
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield f"### `{context.command_path} {usage}`" + "\n"
+    usage = " ".join(piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]")
+    yield f"### `{context.command_path} {usage}".rstrip() + "`\n"
     yield "\n\n".join(" ".join(text.split()) for text in (command.help or "").split("\n\n")) + "\n"
-    options = [one for one in command.get_params(context) if isinstance(one, click.Option) and one.name != "help"]
+    options = [one for one in command.get_params(context) if isinstance(one, click.Option) and "--help" not in one.opts]
     records = [record for one in options if (record := one.get_help_record(context))]
     if records:
         yield "\n".join(f"- `{names}`: {text}" for names, text in records) + "\n"

@@ -134,7 +134,7 @@ def running(
 ) -> Iterator[Alertmanager]:
     """A real Alertmanager with this configuration (the shipped one) `shortened`, and its receiver.
 
-    Raises ComponentError: it does not start.
+    Raises ToolError: it does not start.
     """
     receiver = Receiver()
     secret_files = folder / "secrets"

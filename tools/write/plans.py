@@ -13,12 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, Sources
-from tools.history.choice import SHIPPED, HistoryError
+from tools.history.choice import SHIPPED
 from tools.plan.changes import Plan
 from tools.plan.compare import plan
 from tools.plan.report import show
-from tools.replay.version import CannotRunError
 
 PAGE, ALERTS = "docs/editing-the-collector.md", "docs/editing-alerts.md"
 PICTURE, PICTURED = "docs/editing-alerts.svg", "A shorter wait"
@@ -85,7 +85,7 @@ def answer(base: Sources, example: Example) -> str:
     text = StringIO()
     try:
         show(planned(base, example), Console(file=text, width=WIDTH, soft_wrap=True))
-    except (CannotRunError, HistoryError) as error:
+    except CannotRunError as error:
         return f"cannot plan: {error}\n"
     _, _, said = _UNSTEADY.sub("", text.getvalue()).strip().partition("\n\n")  # the first line names the versions
     parts = said.split("\n\n")
