@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observability.tracing import Telemetry, init_tracing
+from app.observability.telemetry import Telemetry, init_tracing
 from tools.base.otlp_sink import Sink
 
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import format_trace_id
 
 from app.observability import logs, trace_span
 from app.observability.logs import JsonFormatter
-from app.observability.tracing import Telemetry
+from app.observability.telemetry import Telemetry
 
 SERVICE = str(Path(logs.__file__).parents[2])
 
