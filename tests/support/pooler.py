@@ -53,7 +53,7 @@ default_pool_size = {connections}
 def version() -> tuple[int, int]:
     """Of the installed one."""
     assert PROGRAM
-    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([PROGRAM, "--version"], capture_output=True, encoding="utf-8", check=True).stdout
     found = re.search(r"(\d+)\.(\d+)", told)
     assert found
     return int(found[1]), int(found[2])

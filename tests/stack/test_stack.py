@@ -297,7 +297,8 @@ def test_a_grafana_on_the_path_is_started_with_the_addresses_of_all_others(
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
-    with pytest.raises(ComponentError, match=r"nothing is known here of 'new:1'; tools/components\.py has the list"):
+    message = r"nothing is known here of 'new:1'; tools/stack/components\.py has the list"
+    with pytest.raises(ComponentError, match=message):
         components.render_prometheus(source, tmp_path / "out.yml", Ports())
 
 
