@@ -18,7 +18,7 @@ NOTHING = [sys.executable, "-c", ""]
         lambda: os.system(":"),  # noqa: S605
         lambda: os.fork(),
         lambda: os.posix_spawn(sys.executable, NOTHING, {}),
-        lambda: os.spawnv(os.P_WAIT, sys.executable, NOTHING),
+        lambda: os.spawnv(os.P_WAIT, sys.executable, NOTHING),  # noqa: S606
         lambda: multiprocessing.get_context("fork").Process(target=int).start(),
     ],
     ids=["subprocess", "system", "fork", "posix_spawn", "spawnv", "multiprocessing"],
