@@ -1,9 +1,10 @@
 # What a developer types; `make` alone lists it. The work is done by tools/, this file only names it.
 .DEFAULT_GOAL := help
 .PHONY: help up down restart status logs load trace slow preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay check drill plan docs test leaks mutants rulemutants dashboardmutants lint programs
-.PHONY: lock bench clean
+.PHONY: lock audit bench clean
 
 PYTHON ?= python3
+OLDEST := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 UV := 0.13.9
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -83,8 +84,9 @@ drill: $(INSTALLED) ## Make something go wrong and see its alert: make drill ALE
 plan: $(INSTALLED) ## What does my edit of the Collector's YAML, of rules or routes change? Against another commit: make plan BASE=main~3
 	@$(PLAN) $(if $(PICTURE),--picture "$$PICTURE") $(or $(BASE),HEAD) || [ $$? -eq 2 ] # 2: something changes
 
-docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the plans in docs/editing-the-collector.md and docs/editing-alerts.md
+docs: $(INSTALLED) ## Write what is generated: docs/metrics.md, the tables in docs/alerts.md, runbooks' first lines, the plans in docs/editing-*.md
 	@$(PY) -m tools.write.metrics_page
+	@$(PY) -m tools.write.alerts_page
 	@PYTHONPATH=service $(PY) -m tools.write.plans
 	@$(PY) -m tools.write.notifications
 
@@ -113,10 +115,13 @@ programs: $(INSTALLED) ## Build the pinned Go programs, once for all clones
 lock: $(INSTALLED) ## Write requirements/*.txt from pyproject.toml; newest versions: make lock UPGRADE=1
 	@$(LOCK) --output-file requirements/service.txt
 	@$(LOCK) --extra memory --output-file requirements/worker.txt
-	@$(LOCK) --extra memory --group embedded --group dev --output-file requirements/dev.txt
+	@$(LOCK) --extra memory --extra tools --group dev --output-file requirements/dev.txt
 
-LOCK = $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK = $(PY) -m uv pip compile pyproject.toml --quiet --universal --python-version $(OLDEST) --generate-hashes \
 	--no-annotate --no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+audit: $(INSTALLED) programs ## Does somebody know of a vulnerability in what is pinned? Asks osv.dev and vuln.go.dev
+	@$(PY) -m tools.commands.audit
 
 bench: $(INSTALLED) ## Measure
 	@$(PY) -m bench $(ARGS)
@@ -126,9 +131,9 @@ clean: ## Stop everything, delete all data and what was installed here; built pr
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
 $(INSTALLED): requirements/dev.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) is too old: make PYTHON=python3.12 …"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python $(OLDEST) or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST)".split("."))))' || \
+		{ echo "Python $(OLDEST) or newer is needed, $$($(PYTHON) --version) is too old: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing Python packages into $(VENV) …"
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)

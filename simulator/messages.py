@@ -18,14 +18,15 @@ INSTANCE = "clinic-demo"
 WEBHOOK = "/webhooks/evolution"
 PATIENTS = 40  # few enough that most of them write again while their context is still cached
 
-# Shares are dealt from shuffled decks, not rolled: any 20 messages with words in a row hold 15 of the fast path.
-LANES = {"faq": 9, "price": 6, "scheduling": 3, "complex": 2}
 SHAPES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text("utf-8"))
 KINDS: dict[str, int] = {kind: shape["share"] for kind, shape in SHAPES.items()}
 _STATUS = {"words": "success", "thing": "success", "nothing": "ignored", "new": "ignored", "duplicate": "duplicate"}
 _KEPT = {"new", "broken"}
 
-CORPUS: dict[str, dict[str, list[str]]] = yaml.safe_load(Path(__file__).with_name("corpus.yaml").read_text("utf-8"))
+_WRITTEN: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("corpus.yaml").read_text("utf-8"))
+# Shares are dealt from shuffled decks, not rolled: any 20 messages with words in a row hold 15 of the fast path.
+LANES: dict[str, int] = {lane: one.pop("share") for lane, one in _WRITTEN.items()}
+CORPUS: dict[str, dict[str, list[str]]] = _WRITTEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,24 @@ WRONG: dict[str, Any] = {
 }
 
 
-def test_a_value_outside_of_its_closed_set_is_other(bench: Bench) -> None:
+DECISIVE = dict.fromkeys(["lane", "status", "component"], "other")
+"""Attributes whose presence decides something, so that a wrong value is stored as `other`; those of others is not."""
+
+
+def test_a_value_outside_of_its_closed_set_counts_as_other_and_is_not_stored(bench: Bench) -> None:
     specs = [Spec("lane.classify", {**dict.fromkeys(CLOSED, wrong), "message_id": wrong}) for wrong in WRONG.values()]
     others = dict.fromkeys(CLOSED, "other")
     assert bench.derive(traces(specs)) == expected([Seen("lane.classify", others)] * len(specs))
     for stored in bench.stored(*(spec.trace_id for spec in specs)):
-        assert plain(stored) == {**others, "message_id": "other", "family": "lane.classify"}
+        assert plain(stored) == {**DECISIVE, "family": "lane.classify"}
+
+
+def test_what_the_service_itself_calls_other_is_stored(bench: Bench) -> None:
+    spec = Spec("lane.classify", dict.fromkeys(CLOSED, "other"))
+    assert bench.derive(traces([spec])) == expected([Seen("lane.classify", dict.fromkeys(CLOSED, "other"))])
+    assert [plain(stored) for stored in bench.stored(spec.trace_id)] == [
+        {**dict.fromkeys(CLOSED, "other"), "family": "lane.classify"}
+    ]
 
 
 def test_an_empty_value_is_as_good_as_none(bench: Bench) -> None:
@@ -61,8 +73,8 @@ MESSAGE_IDS = {  # and whether it is kept
 def test_a_message_id_is_kept_if_it_cannot_be_a_phone_number(bench: Bench) -> None:
     specs = [Spec("process_message", {"message_id": message_id}) for message_id in MESSAGE_IDS]
     assert bench.derive(traces(specs)) == {}
-    stored = [plain(span)["message_id"] for span in bench.stored(*(spec.trace_id for spec in specs))]
-    assert stored == [message_id if kept else "other" for message_id, kept in MESSAGE_IDS.items()]
+    stored = [plain(span).get("message_id") for span in bench.stored(*(spec.trace_id for spec in specs))]
+    assert stored == [message_id if kept else None for message_id, kept in MESSAGE_IDS.items()]
 
 
 KEPT = ["mem0.write", "process.v2", "process_message", "idempotency.check", "app.step.two", "hydration_started"]
@@ -157,7 +169,7 @@ def test_what_is_stored_of_a_hostile_export_is_its_skeleton(bench: Bench) -> Non
     kept.start_time_unix_nano, kept.end_time_unix_nano = sent.start_time_unix_nano, sent.end_time_unix_nano
     kept.status.SetInParent()
     kept.attributes.extend(attributes({"lane": "other"}))
-    kept.events.add(name="other", attributes=attributes({"exception.type": "other"}))
+    kept.events.add(name="other")
     plant_around(request.resource_spans[0])
     sent.parent_span_id = b"p" * 8
     numbered = [
@@ -184,7 +196,7 @@ def test_an_identity_of_another_shape_is_not_stored(bench: Bench, wrong: Any) ->
 
 
 def test_the_identity_of_a_process_is_stored(bench: Bench) -> None:
-    spec, identity = Spec("process_message"), {**SERVICE, "service.version": "1.2.3", "service.instance.id": INSTANCE}
+    spec, identity = Spec("process_message"), {**SERVICE, "service.instance.id": INSTANCE, "service.version": "1.2.3"}
     send(bench.collector.grpc, traces([spec], identity))
     assert list(bench.stored_resource(spec.trace_id).resource.attributes) == attributes(identity)
 
@@ -200,8 +212,8 @@ def test_exception_types_are_kept_and_nothing_else_of_an_exception(bench: Bench)
         span.events.add(name="exception", attributes=attributes(sent))
     bench.derive(request)
     [stored] = bench.stored(spec.trace_id)
-    types = [*kept, *["other"] * len(wrong)]
-    assert [attributes_of(event) for event in stored.events] == [{"exception.type": kind} for kind in types]
+    types: list[dict[str, str]] = [{"exception.type": kind} for kind in kept]
+    assert [attributes_of(event) for event in stored.events] == [*types, *[{}] * len(wrong)]
 
 
 def attributes_of(event: Span.Event) -> dict[str, str]:

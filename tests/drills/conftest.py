@@ -21,7 +21,7 @@ from tools.stack.stack import CHOICES_FILE, Stack
 def run(code: str, stack: Stack) -> subprocess.Popen[str]:
     """Python that knows this stack as the clone's: another process, so that none of its children are ours."""
     begin = (
-        "import sys; from pathlib import Path; from tools import stack; stack.RECEIVERS = None;"  # nobody real
+        "import sys; from pathlib import Path; from tools.stack import stack; stack.RECEIVERS = None;"  # nobody real
         f"stack.STATE = Path({str(stack.folder)!r}); "
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}

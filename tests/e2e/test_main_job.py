@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Thread
 
 import pytest
@@ -13,6 +13,7 @@ from simulator.messages import Delivery, generate
 from tests.support.backend import Backend, event, new_id, patient
 from tests.support.stored import trace_of, whole_trace_is_stored
 from tools.base.wait import until
+from tools.model.expected import SHIPPED
 
 OUTAGE_MESSAGES = int(os.environ.get("OUTAGE_MESSAGES", "500"))  # 10 s at RATE; 3000 make it a minute
 RATE = 50.0
@@ -44,26 +45,9 @@ class Counts:
 
 REQUESTS = ("lane", "status")
 BY = {
-    "webhook_requests_total": REQUESTS,
-    "webhook_request_duration_seconds_count": REQUESTS,
-    "lane_classification_total": ("lane",),
-    "classification_duration_seconds_count": ("lane",),
-    "duplicate_messages_total": (),
-    "idempotency_check_duration_seconds_count": (),
-    "context_hydration_duration_seconds_count": (),
-    "hydration_queries_total": ("query_type",),
-    "mem0_writes_total": ("status",),
-    "mem0_write_duration_seconds_count": ("status",),
-    "cache_operation_duration_seconds_count": ("operation", "cache_type"),
-    "cache_hits_total": ("cache_type",),
-    "cache_misses_total": ("cache_type",),
-    "database_queries_total": ("operation", "status"),
-    "database_query_duration_seconds_count": ("operation",),
-    "reply_sends_total": ("status",),
-    "reply_send_duration_seconds_count": ("status",),
-    "deliveries_kept_total": ("status",),
-    "errors_total": ("error_type", "component"),
+    metric.name + "_count" * (metric.type == "histogram"): tuple(metric.labels) for metric in SHIPPED.derived.values()
 }
+"""What counts events, of every metric that is made of spans, and all of its labels."""
 
 
 @pytest.fixture
@@ -96,6 +80,11 @@ def deliver(backend: Backend, deliveries: list[Delivery]) -> Report:
     return send(deliveries, backend.url(), backend.secret, RATE)
 
 
+def by_endpoint(requests: Mapping[tuple[str, str], int]) -> Counter[tuple[str, ...]]:
+    """The same with the endpoint before lane and status, as the contract has them."""
+    return Counter({("/webhooks/evolution", *key): count for key, count in requests.items()})
+
+
 def same(fetch: Callable[[], object], expected: object, what: str) -> None:
     """Wait until both are equal; where they never are, show both."""
     try:
@@ -115,10 +104,9 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         assert backend.post(first).json() == {"status": "success", "lane": "price"}
     report = deliver(backend, deliveries)
     assert report.answered == Counter((delivery.lane, delivery.status) for delivery in deliveries)
-    answered = Counter(report.answered) + Counter({("price", "success"): len(patients)})
-
-    for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
-        same(lambda metric=metric: counts.of(metric, *REQUESTS), answered, metric)  # type: ignore[misc]
+    answered: Counter[tuple[str, str]] = Counter(report.answered) + Counter({("price", "success"): len(patients)})
+    requests = by_endpoint(answered)
+    same(lambda: counts.of("webhook_requests_total", *BY["webhook_requests_total"]), requests, "all are counted")
     lanes: Counter[tuple[str, ...]] = Counter(
         {(lane,): count for (lane, status), count in answered.items() if status == "success"}
     )
@@ -135,6 +123,8 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
     late = counts.of("database_query_duration_seconds_count", "operation")["begin",] - handled
     assert 0 <= late <= duplicates  # duplicates that came before Redis knew: PostgreSQL recognised them
     expected: dict[str, dict[tuple[str, ...], int]] = {
+        "webhook_requests_total": requests,
+        "webhook_request_duration_seconds_count": requests,
         "lane_classification_total": lanes,
         "classification_duration_seconds_count": lanes,
         "duplicate_messages_total": {(): duplicates},
@@ -176,6 +166,7 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         (operation, "success"): count
         for (operation,), count in expected["database_query_duration_seconds_count"].items()
     }
+    assert expected.keys() == BY.keys(), "a metric of the contract that this test does not expect, or the reverse"
     for metric, by_labels in expected.items():
         wanted = +Counter(by_labels)
         same(lambda metric=metric: counts.of(metric, *BY[metric]), wanted, metric)  # type: ignore[misc]
@@ -194,7 +185,7 @@ def test_what_was_sent_is_what_is_counted_in_every_metric_and_in_the_summary(bac
         ("mem0", "writes"): texts,
         ("errors", "total"): 0,
         ("duplicates", "total"): duplicates,
-    } | {("lanes", lane): lanes[lane,] for lane in ("faq", "price", "scheduling", "complex")}
+    } | {("lanes", lane): lanes[lane,] for lane in SHIPPED.by_name["lane_classification_total"].labels["lane"]}
     cache = summary["cache"]
     assert cache["hit_rate"] == round(100 * cache["hits"] / (cache["hits"] + cache["misses"]), 1)
 
@@ -304,8 +295,9 @@ def test_requests_that_are_no_webhooks_are_not_counted_and_refused_ones_are(back
         backend.http.post(backend.url("/webhooks/whatsapp/5511999990000")).status_code,
     ]
     assert codes == [401, 403, 413, 422, 401, 404, 404]
+    refused = by_endpoint(Counter({("none", "rejected"): 7}))
     for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
-        same(lambda metric=metric: counts.of(metric, *REQUESTS), Counter({("none", "rejected"): 7}), metric)  # type: ignore[misc]
+        same(lambda metric=metric: counts.of(metric, *BY[metric]), refused, metric)  # type: ignore[misc]
 
 
 def test_several_messages_at_once_from_the_same_thread_of_load_keep_their_traces_apart(backend: Backend) -> None:

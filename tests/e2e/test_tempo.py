@@ -8,7 +8,7 @@ from tools.base.wait import until
 from tools.stack import programs
 
 
-@pytest.mark.skipif(not programs.on_path("tempo"), reason="tempo 3.0.3 is not on the PATH")
+@pytest.mark.skipif(not programs.on_path("tempo"), reason=f"tempo {programs.TEMPO} is not on the PATH")
 def test_a_message_is_one_trace_in_tempo(tmp_path_factory: pytest.TempPathFactory) -> None:
     backend = Backend(tmp_path_factory.mktemp("tempo"), store="tempo")
     try:

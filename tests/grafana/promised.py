@@ -117,14 +117,17 @@ _LATENCY = (
 _HITS = (
     Line(0.5, "dark-red", "50% (critical)", "CriticalCacheHitRate"),
     Line(0.8, "red", "80% (warning)", "LowCacheHitRate"),  # documented as the red line
-    Line(0.95, "green", "95%", ""),
+    Line(0.95, "green", "95%", "cache_hits_total"),
 )
 _ERRORS = (
-    Line(0.01, "green", "0.01", ""),
+    Line(0.01, "green", "0.01", "errors_total"),
     Line(0.1, "orange", "0.1 (warning)", "HighErrorRate"),
     Line(1, "red", "1 (critical)", "CriticalErrorRate"),
 )
-_FAST_PATH = (Line(0.5, "red", "50% (info)", "LowFastPathCoverage"), Line(0.7, "green", "70%", ""))
+_FAST_PATH = (
+    Line(0.5, "red", "50% (info)", "LowFastPathCoverage"),
+    Line(0.7, "green", "70%", "lane_classification_total"),
+)
 _BUDGET = (Line(0, "orange", "0%", ""), Line(0.25, "yellow", "25%", ""), Line(0.5, "green", "50%", ""))
 _QUEUE = (Line(0.8, "orange", "80% (warning)", "OtelCollectorQueueNearlyFull"),)
 

@@ -297,9 +297,9 @@ def _sourced(line: Line) -> Iterator[str]:
         ]
         if line.value not in compared or f"({alert['labels']['severity']}" not in line.text:
             yield f"{line.source} does not compare {line.value:g}, or is no {line.text}"
-    elif line.source.endswith("_seconds"):
+    elif line.source in SHIPPED.by_name:
         target = SHIPPED.by_name[line.source].target
-        if target is None or target.below != line.value:
+        if target is None or (target.value, target.number) != (line.value, line.text):
             yield f"{line.value:g} is not the target of {line.source}"
     elif line.source and str(_scraped(line.source)).removesuffix("s") != f"{line.value:g}":
         yield f"{line.source} is not {line.value:g}"

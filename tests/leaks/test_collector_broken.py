@@ -1,6 +1,7 @@
 """Each protection in the Collector's YAML is needed: without it the search finds what it stops, there and only there.
 
-One Collector runs the shipped pipeline many times side by side, each time with another statement left out.
+One Collector runs the shipped pipeline many times side by side, each time with another statement left out, or with
+the condition of one that copies what is allowed.
 """
 
 import re
@@ -31,7 +32,10 @@ SPANS, INSTRUMENTS = YAML["processors"]["transform/spans"], YAML["processors"]["
 NAMING = re.compile(  # statements that stop nothing: they say which metric a span feeds, in constants
     r'set\(span\.(attributes\["(family|endpoint|lane|status)"\], ("(?!other)|span\.name\))'
     r'|name, "cursor"|attributes\["operation"\], ToLowerCase)'
+    r'|set\(\w+\.cache\["\w+"\], ("other"|resource\.attributes)'
 )
+COPY = re.compile(r'set\((\w+)\.cache(\["[\w.]+"\]), \1\.attributes\2\)')  # its condition is what protects
+SERVICE_NAME = 'set(resource.cache["service.name"]'
 PLACES = {  # where in OTLP a context's paths are
     "resource": "resource_spans.resource",
     "metric": "resource_metrics.scope_metrics.metrics",
@@ -51,10 +55,9 @@ def protections(statements: list[dict[str, Any]]) -> dict[str, list[tuple[int, i
     for number, group in enumerate(statements):
         before = first = ""
         for line, statement in enumerate(group["statements"]):
-            if NAMING.match(statement):
+            if NAMING.match(statement) or statement.startswith(SERVICE_NAME):
                 continue
-            same = bool(before) and "[" in target(statement) and target(before) == target(statement)
-            if not (same or before.startswith("merge_maps")):
+            if not (before and "[" in target(statement) and target(before) == target(statement)):
                 first = statement
             found.setdefault(first, []).append((number, line))
             before = statement
@@ -62,20 +65,19 @@ def protections(statements: list[dict[str, Any]]) -> dict[str, list[tuple[int, i
 
 
 def without(statements: list[dict[str, Any]], places: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    """The statements without those at these places."""
+    """The statements without those at these places; of those that copy, without the condition."""
     left = deepcopy(statements)
     for group, line in sorted(places, reverse=True):
-        del left[group]["statements"][line]
+        copying = COPY.match(left[group]["statements"][line])
+        left[group]["statements"][line : line + 1] = [copying[0]] if copying else []
     return left
 
 
 def target(statement: str) -> str:
     """Where in OTLP a statement works."""
-    found = re.match(
-        r'(?:set|keep_keys|merge_maps)\((\w+)\.(\w+)(?:\["([\w.]+)"\])?|delete_key\((\w+)\.(\w+), "([\w.]+)"', statement
-    )
+    found = re.match(r'set\((\w+)\.(\w+)(?:\["([\w.]+)"\])?', statement)
     assert found, statement
-    context, name, key = (group or "" for group in (found.groups()[:3] if found[1] else found.groups()[3:]))
+    context, name, key = (group or "" for group in found.groups())
     name = name.replace("cache", "attributes")
     place = PLACES.get(f"{context}.{name}") or f"{PLACES[context]}.{name}"
     return f"{place}[{key}]" if key else place
@@ -91,6 +93,8 @@ def ports(count: int) -> list[int]:
             probe.close()
 
 
+NAMED = [(0, number) for number, one in enumerate(SPANS["trace_statements"][0]["statements"]) if SERVICE_NAME in one]
+"""The name of the service is asked for twice: a filter has dropped the others before."""
 TRACES = protections(SPANS["trace_statements"])
 METRICS = protections(INSTRUMENTS["metric_statements"])
 MARK = "variant"
@@ -112,7 +116,7 @@ def span_pipelines() -> dict[str, Any]:
     config = pipelines()
     config["exporters"]["otlp_grpc"] = YAML["exporters"]["otlp_grpc"]
     for number, name in enumerate([*TRACES, SERVICES]):
-        statements = without(SPANS["trace_statements"], TRACES.get(name, []))
+        statements = without(SPANS["trace_statements"], TRACES.get(name, NAMED))
         statements[0]["statements"].append(f'set(resource.attributes["{MARK}"], "{number}")')
         config["processors"][f"transform/{number}"] = SPANS | {"trace_statements": statements}
         config["service"]["pipelines"][f"traces/{number}"] = {

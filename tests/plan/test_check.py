@@ -14,6 +14,7 @@ from tools.model.contract import PATH as CONTRACT
 
 README = "otel-collector/README.md"
 PAGE = "docs/metrics.md"
+DROPPED = "          - set(span.attributes, span.cache)\n"
 
 
 def test_the_shipped_files_agree(shipped: Sources) -> None:
@@ -27,20 +28,54 @@ def test_the_examples_of_rules_and_panels_agree_with_the_contract(watched: Sourc
 
 WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
     "a value is missing in a closed set": (
-        ('ContainsValue(["bundle", "catalog"]', 'ContainsValue(["bundle"]'),
+        ('ContainsValue(["bundle", "catalog", "other"]', 'ContainsValue(["bundle", "other"]'),
         "closed set of cache_type: catalog is missing, the contract has it",
     ),
+    "a value more is in a closed set": (
+        ('ContainsValue(["bundle", "catalog", "other"]', 'ContainsValue(["bundle", "catalog", "patient", "other"]'),
+        "closed set of cache_type: patient is not in otel-collector/metrics.yaml",
+    ),
     "an attribute more may leave": (
-        ('"message_id"])\n', '"message_id", "db.query.text"])\n'),
-        "keep_keys of span: db.query.text is not in otel-collector/metrics.yaml",
+        (DROPPED, '          - set(span.cache["db.query.text"], span.attributes["db.query.text"])\n' + DROPPED),
+        'set(span.cache["db.query.text"], span.attributes["db.query.text"]): is not in otel-collector/metrics.yaml, '
+        "or stands twice",
+    ),
+    "all attributes may leave": (
+        (DROPPED, '          - merge_maps(span.cache, span.attributes, "insert")\n' + DROPPED),
+        'merge_maps(span.cache, span.attributes, "insert"): is not in otel-collector/metrics.yaml, or stands twice',
+    ),
+    "what was not copied is not dropped": (
+        (DROPPED, ""),
+        "needs exactly one, without conditions: set(span.attributes, span.cache)",
     ),
     "a guard is gone": (
+        ('where span.attributes["lane"] != nil\n            and ContainsValue', "where ContainsValue"),
+        'has to be: set(span.cache["lane"], span.attributes["lane"]) where span.attributes["lane"] != nil and '
+        'ContainsValue(["complex", "faq", "none", "price", "scheduling", "other"], span.attributes["lane"])',
+    ),
+    "a shape is missing": (
+        ('and IsMatch(span.attributes["message_id"], "^[0-9A-Fa-f-]{8,64}$$")', ""),
+        'has to be: set(span.cache["message_id"], span.attributes["message_id"]) where '
+        'IsString(span.attributes["message_id"]) and IsMatch(span.attributes["message_id"], "^[0-9A-Fa-f-]{8,64}$$") '
+        'and not IsMatch(span.attributes["message_id"], "([0-9]-*){8}")',
+    ),
+    "a copy is missing": (
         (
-            'span.attributes["lane"] != nil and not ContainsValue(["faq"',
-            'not ContainsValue(["faq"',
+            'set(span.cache["cache_type"], span.attributes["cache_type"]) where span.attributes["cache_type"] != nil\n'
+            '            and ContainsValue(["bundle", "catalog", "other"], span.attributes["cache_type"])',
+            "set(span.flags, 0)",
         ),
-        'the closed set of lane has to have the form set(span.attributes["lane"], "other") where '
-        'span.attributes["lane"] != nil and not ContainsValue([…], span.attributes["lane"])',
+        'is missing before set(span.attributes, span.cache): set(span.cache["cache_type"], '
+        'span.attributes["cache_type"]) where span.attributes["cache_type"] != nil and '
+        'ContainsValue(["bundle", "catalog", "other"], span.attributes["cache_type"])',
+    ),
+    "a wrong value takes away what decides": (
+        (
+            'set(span.cache["component"], "other") where span.attributes["component"] != nil '
+            'and span.cache["component"] == nil',
+            "set(span.flags, 0)",
+        ),
+        'is missing before set(span.attributes, span.cache): set(span.cache["component"], "other") where',
     ),
     "a label is renamed in a row": (
         ("label_set: [query_type]", "label_set: [query]"),
@@ -62,8 +97,16 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
         "duplicates_total is not in otel-collector/metrics.yaml: undocumented metrics do not leave",
     ),
     "a dimension is gone": (
-        ("      - {name: query_type}\n", ""),
+        ("      - {name: query_type, default: other}\n", ""),
         "no dimension query_type: rows that match or keep it come out empty or without it",
+    ),
+    "a dimension without a default": (
+        ("{name: query_type, default: other}", "{name: query_type}"),
+        "dimension query_type has to have default: other",
+    ),
+    "every span an error": (
+        ("{name: component}", "{name: component, default: other}"),
+        "dimension component may have no default",
     ),
     "a family that nothing counts": (
         ('"reply.send", "delivery.keep"], span.name)', '"reply.send", "delivery.keep", "llm.chat"], span.name)'),
@@ -71,7 +114,12 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
     ),
     "a help text of its own": (
         ('"Duration of a cache operation."', '"Duration of a cache operation"'),
-        "is not what the contract says",
+        'HELP of cache_operation_duration_seconds has to be "cache_operation_duration_seconds": '
+        '"Duration of a cache operation."',
+    ),
+    "a help text that is not shown": (
+        ("where metric.cache[metric.name] != nil", 'where metric.name == "errors_total"'),
+        "needs the table `set(metric.cache, {…})`, then set(metric.description, metric.cache[metric.name])",
     ),
     "a variable without a default": (
         ("${env:DERIVE_INTERVAL:-5s}", "${env:DERIVE_INTERVAL}"),
@@ -108,10 +156,10 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
         "clear(span.links) ends the process, set(span.links, nil) does not",
     ),
     "a component that does not exist": (
-        ("  memory_limiter:   ", "  memory_limit:   "),
+        ("  memory_limiter:\n", "  memory_limit:\n"),
         "memory_limit is in no pipeline",
     ),
-    "no YAML": (("exporters: [prometheus]\n  telemetry", "exporters: [prometheus\n  telemetry"), "no YAML: "),
+    "no YAML": (("exporters: [prometheus]\n  # The", "exporters: [prometheus\n  # The"), "no YAML: "),
 }
 
 

@@ -38,6 +38,14 @@ WRONG = {  # what is edited, and what is said of it
         "webhook_request_duration_seconds: 0.45 s has to be one of `buckets`, with a higher one above, else an alert "
         "on it is wrong or never fires",
     ),
+    "a quantile of what is no histogram": (
+        (QUEUE, QUEUE + "\n    target: {quantile: 0.95, below: 5}"),
+        "mem0_write_queue_size: the target of a histogram, and only of one, is a quantile",
+    ),
+    "a target on both sides": (
+        ("target: {of: rate, below: 0.01}", "target: {of: rate, below: 0.01, above: 0.1}"),
+        "errors_total.target: needs exactly one of quantile, of, and exactly one of below, above",
+    ),
     "a threshold that is the highest edge": (
         ("    alert_thresholds: [2, 5]", "    alert_thresholds: [2, 30]"),
         "webhook_request_duration_seconds: 30 s has to be one of `buckets`, with a higher one above, else an alert on "
@@ -103,8 +111,28 @@ def test_the_targets_and_thresholds_are_the_clinics(shipped: Sources) -> None:
         "webhook_request_duration_seconds": [0.5, 2, 5],
         "idempotency_check_duration_seconds": [0.001, 0.01],
         "duplicate_messages_total": [0.5],
+        "cache_hits_total": [0.95],
         "context_hydration_duration_seconds": [0.1, 0.2],
+        "lane_classification_total": [0.7],
         "database_query_duration_seconds": [1],
-        "errors_total": [0.1, 1],
+        "errors_total": [0.01, 0.1, 1],
         "mem0_write_queue_size": [100],
+    }
+
+
+def test_a_list_within_a_list_stands_for_its_values_so_that_lanes_are_written_once(shipped: Sources) -> None:
+    by_name = load(shipped).by_name
+    lanes = by_name["lane_classification_total"].labels["lane"]
+    assert by_name["webhook_requests_total"].labels["lane"] == [*lanes, "none"]
+    assert shipped.text(PATH).count("[faq, price, scheduling, complex]") == 1
+
+
+def test_a_target_is_told_in_words_and_unit_of_its_metric(shipped: Sources) -> None:
+    assert {metric.name: str(metric.target) for metric in load(shipped).metrics if metric.target} == {
+        "webhook_request_duration_seconds": "P95 below 500 ms",
+        "idempotency_check_duration_seconds": "P95 below 1 ms",
+        "cache_hits_total": "above 95%",
+        "context_hydration_duration_seconds": "P95 below 100 ms",
+        "lane_classification_total": "above 70%",
+        "errors_total": "below 0.01 a second",
     }

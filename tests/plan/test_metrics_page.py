@@ -20,7 +20,7 @@ def test_the_page_tells_everything_that_the_contract_says_and_who_needs_it(watch
         for label, values in metric.labels.items():
             assert f"- `{label}`: {', '.join(f'`{value}`' for value in values)}\n" in entry
     assert "- used by alert NoPrices, panel Lanes\n" in page
-    assert "- target: 95% below 0.5 s\n- alerts at 2, 5\n" in page
+    assert "- target: P95 below 500 ms\n- alerts at 2, 5\n" in page
 
 
 def test_the_registry_holds_every_metric_with_its_labels_and_their_values(

@@ -148,10 +148,11 @@ def test_renamed_metrics_of_the_collectors_own_blind_the_alerts_on_the_pipeline(
 
 
 def test_a_removed_redaction_is_told_with_the_place_and_the_way_out(watched: Sources) -> None:
+    dropped = "          - set(span.attributes, span.cache)\n"
     edited = config(
         watched,
         ('          - set(span.status.message, "")\n', ""),
-        ('"message_id"])\n', '"message_id", "db.query.text"])\n'),
+        (dropped, '          - set(span.cache["db.query.text"], span.attributes["db.query.text"])\n' + dropped),
     )
     found = plan(watched, edited, cost=False)
     assert [change for change in found.changes if change.severity == "leak"] == [

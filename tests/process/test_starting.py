@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app import __version__
 from tools.base.otlp_sink import Sink
 
 HOSTILE_ENVIRONMENT = {
@@ -56,6 +57,7 @@ telemetry.shutdown()
     identity = dict(resource)
     assert sorted(identity) == ["service.instance.id", "service.name", "service.version"]
     assert identity["service.name"] == "healthcare-backend"
+    assert identity["service.version"] == __version__
     assert identity["service.instance.id"] != "same"
 
 

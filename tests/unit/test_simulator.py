@@ -19,11 +19,12 @@ from fastapi.responses import JSONResponse
 
 from app.conversation.lanes import classify
 from app.conversation.message import NotUnderstoodError, parse
+from app.observability.contract import contract
 from app.outbox.reply_job import path_segment
 from simulator import console, load, settings
 from simulator.__main__ import main
 from simulator.load import send
-from simulator.messages import CORPUS, KINDS, SHAPES, generate, stream
+from simulator.messages import CORPUS, KINDS, LANES, SHAPES, generate, stream
 from simulator.server import create_app
 from tests.support.serving import serving
 
@@ -65,9 +66,12 @@ def test_deliveries_are_of_now() -> None:
             assert begun <= message.sent_at.timestamp() <= time.time()
 
 
-def test_three_in_four_messages_with_words_take_the_fast_path() -> None:
-    lanes = Counter(one.lane for one in generate(11, 1000) if one.remembered and one.status == "success")
-    assert lanes == {"faq": 333, "price": 222, "scheduling": 111, "complex": 74}
+def test_lanes_have_their_shares_and_those_are_of_the_contract() -> None:
+    dealt = [one.lane for one in generate(11, 1000) if one.remembered and one.status == "success"]
+    deck = sum(LANES.values())
+    whole = len(dealt) // deck * deck
+    assert Counter(dealt[:whole]) == {lane: whole // deck * share for lane, share in LANES.items()}
+    assert LANES.keys() <= set(contract().lanes)
 
 
 def test_a_duplicate_repeats_an_earlier_delivery_byte_for_byte() -> None:

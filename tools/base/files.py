@@ -1,6 +1,8 @@
 """The repository's files as checks read them: of the disk, of a commit, or with an edit laid over; YAML with lines."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +13,24 @@ import yaml
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is one: a tenth of the time
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def _product() -> Path:
+    """The folder of the product's files: beside the tools, or, for tools installed as a package, where they are called.
+
+    Raises SystemExit where there is none.
+    """
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (folder / "otel-collector").exists():
+            return folder
+    sys.exit("the tools read and start what is in a checkout of this project: call them in one")
+
+
+ROOT = _product()
+
+
+def collector_extras() -> str:
+    """The Collector's second file, from the repository's root: `COLLECTOR_EXTRAS`, else the shipped one."""
+    return os.environ.get("COLLECTOR_EXTRAS") or "otel-collector/extras.yaml"
 
 
 @dataclass(frozen=True, order=True)

@@ -2,16 +2,18 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from tools.base.files import Finding, Sources
 from tools.model import collector_yaml, contract
-from tools.model.collector_yaml import CollectorYaml, Row, Statement, listed, type_of
+from tools.model.collector_yaml import SPANS, CollectorYaml, Row, Statement, listed, strings, type_of
 from tools.model.consumers import Consumer, consumers
-from tools.model.contract import OTHER, Contract, attribute
+from tools.model.contract import OTHER, Contract, Rule, attribute, label_of
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
+_PLACE = ("processors", SPANS, "trace_statements")
+_LIST = re.compile(r"\(\[[^\]]*\]")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -33,73 +35,90 @@ class Checked:
         return self.yaml.document.finding(text, *keys)
 
 
-def protects_spans(it: Checked) -> Iterator[Finding]:
-    """① The allow-lists of attributes are the contract's."""
-    attributes = it.contract.attributes
-    wanted = {
-        "resource": set(attributes.resource),
-        "scope": set(),
-        "span": {*it.contract.label_attributes, *attributes.span},
-        "spanevent": set(attributes.event),
-    }
-    statements = it.yaml.statements(collector_yaml.SPANS)
-    if not statements:
-        yield it.wrong(
-            f"`{collector_yaml.SPANS}` is gone: it keeps patients' data out of store and metrics", "processors"
-        )
+def copies_what_may_leave(it: Checked) -> Iterator[Finding]:
+    """① What may leave is copied, a statement an attribute, each with the contract's condition; all else is dropped."""
+    rules = it.contract.attributes
+    sets = {key: it.contract.closed_set(label_of(key)) - {OTHER} for key in it.contract.label_attributes}
+    of_labels = {key: Rule(values=sorted(values)) for key, values in sets.items()}
+    yield from _copies(it, "resource", rules.resource)
+    yield from _copies(it, "span", of_labels | rules.span)
+    yield from _copies(it, "spanevent", rules.event)
+    if "set(scope.attributes, {})" not in (one.text for one in it.yaml.statements(SPANS) if not one.conditions):
+        yield it.wrong("is missing: set(scope.attributes, {})", *_PLACE)
+
+
+def _copies(it: Checked, context: str, rules: Mapping[str, Rule]) -> Iterator[Finding]:
+    """Of one context: the copies that it has to have, before the one statement that drops what was not copied."""
+    last = f"set({context}.attributes, {context}.cache)"
+    ends = [one for one in it.yaml.statements(SPANS) if one.text == last]
+    if len(ends) != 1 or ends[0].context != context or ends[0].conditions:
+        place = ends[0].keys if ends else _PLACE
+        yield it.wrong(f"needs exactly one, without conditions: {last}", *place)
         return
-    for context, allowed in wanted.items():
-        found = [one for one in statements if one.text.startswith(f"keep_keys({context}.attributes,")]
-        if len(found) != 1 or found[0].context != context or found[0].conditions:
-            place = found[0].keys if found else ("processors", collector_yaml.SPANS)
-            yield it.wrong(
-                f"needs exactly one unconditional keep_keys({context}.attributes, …) in its own context", *place
-            )
+    wanted = _wanted(it, context, rules)
+    for one in it.yaml.statements(SPANS):
+        if one.keys[:-1] != ends[0].keys[:-1] or one.keys >= ends[0].keys or f"{context}.cache" not in one.text:
+            continue
+        head = one.text.partition(" where ")[0]
+        if head not in wanted:
+            yield it.wrong(f"{head}: is not in {contract.PATH}, or stands twice", *one.keys)
         else:
-            yield from _differ(it, found[0], set(listed(found[0].text) or []), allowed, f"keep_keys of {context}")
+            yield from _as_wanted(it, one, wanted.pop(head))
+    for text in wanted.values():
+        yield it.wrong(f"is missing before {last}: {_as_typed(text)}", *_PLACE)
 
 
-def drops_nil_values(it: Checked) -> Iterator[Finding]:
-    """① Under no key a value stays that OTTL sees as nil: it would pass the closed sets."""
-    attributes = it.contract.attributes
-    kept = {"span": {*it.contract.label_attributes, *attributes.span}, "spanevent": set(attributes.event)}
-    kept["resource"] = set(attributes.resource) - {"service.name"}  # which the filter has compared
-    for context, keys in kept.items():
-        found = {one.text for one in it.yaml.statements(collector_yaml.SPANS) if not one.conditions}
-        for key in sorted(keys):
-            path = f'{context}.attributes["{key}"]'
-            if (wanted := f'delete_key({context}.attributes, "{key}") where {path} == nil') not in found:
-                yield it.wrong(f"is missing: {wanted}", "processors", collector_yaml.SPANS)
+def _wanted(it: Checked, context: str, rules: Mapping[str, Rule]) -> dict[str, str]:
+    """The statements by what stands before their `where`."""
+    found = {}
+    for key, rule in rules.items():
+        path = f'{context}.attributes["{key}"]'
+        head = f'set({context}.cache["{key}"], {path})'
+        found[head] = f"{head} where {_condition(path, rule, [] if context == 'resource' else [OTHER])}"
+    if context == "span":
+        for key in sorted(_decisive(it)):
+            head = f'set(span.cache["{key}"], "{OTHER}")'
+            found[head] = f'{head} where span.attributes["{key}"] != nil and span.cache["{key}"] == nil'
+    return found
 
 
-def closes_sets(it: Checked) -> Iterator[Finding]:
-    """① Each attribute's values are clamped to the contract's closed set, shape or type."""
-    sets = {key: it.contract.closed_set(contract.label_of(key)) - {OTHER} for key in it.contract.label_attributes}
-    sets |= {key: set(rule.values) for key, rule in it.contract.attributes.span.items() if rule.values}
-    for key, allowed in sets.items():
-        path = f'span.attributes["{key}"]'
-        form = f'set({path}, "{OTHER}") where {path} != nil and not ContainsValue(['
-        if statement := _clamp(it, "span", key):
-            if statement.text.startswith(form):
-                yield from _differ(it, statement, set(listed(statement.text) or []), allowed, f"closed set of {key}")
-            else:
-                yield it.wrong(f"the closed set of {key} has to have the form {form}…], {path})", *statement.keys)
-        else:
-            yield _unclamped(it, key)
-    kinds = {"resource": it.contract.attributes.resource, "span": it.contract.attributes.span}
-    for context, rules in {**kinds, "spanevent": it.contract.attributes.event}.items():
-        for key, rule in rules.items():
-            if rule.pattern:
-                found = _clamp(it, context, key)
-                if not found:
-                    yield _unclamped(it, key)
-                elif _patterns(found.text) != {rule.pattern, rule.without or rule.pattern}:
-                    yield it.wrong(f"{key}: the patterns are not the contract's: {_patterns(found.text)}", *found.keys)
+def _condition(path: str, rule: Rule, further: list[str]) -> str:
+    if rule.values:
+        listing = ", ".join(f'"{value}"' for value in dict.fromkeys([*rule.values, *further]))
+        return f"{path} != nil and ContainsValue([{listing}], {path})"
+    if rule.pattern:
+        matches = [f'IsMatch({path}, "{_escaped(rule.pattern)}")']
+        matches += [f'not IsMatch({path}, "{_escaped(rule.without)}")'] if rule.without else []
+        return " and ".join([f"IsString({path})", *matches])
+    return f"IsInt({path}) and {path} >= 100 and {path} <= 599"  # the one integer is HTTP's
 
 
-def _patterns(text: str) -> set[str]:
-    """The regular expressions that a statement matches with."""
-    return {match.replace("\\\\", "\\") for match in re.findall(r'IsMatch\([^,]+, "((?:[^"\\]|\\.)*)"\)', text)}
+def _as_typed(statement: str) -> str:
+    """As it stands in the file, where a `$` would begin a variable."""
+    return statement.replace("$", "$$")
+
+
+def _escaped(pattern: str) -> str:
+    return pattern.replace("\\", "\\\\")
+
+
+def _decisive(it: Checked) -> set[str]:
+    """Attributes whose presence decides something later, so that a wrong value may not take them away."""
+    texts = [one.text for one in it.yaml.statements(SPANS) if one.conditions]
+    asked = {match[1] for text in texts for match in re.finditer(r'span\.attributes\["([^"]+)"\] == nil', text)}
+    return asked | {metric.source.attribute for metric in it.contract.derived.values() if metric.source.attribute}
+
+
+def _as_wanted(it: Checked, one: Statement, wanted: str) -> Iterator[Finding]:
+    """A copy may order its values as it likes and ask for a length, otherwise it is as the contract makes it."""
+    found = re.sub(r" and Len\([^)]*\) <= \d+", "", one.text)
+    of_found, of_wanted = listed(found), listed(wanted)
+    if of_found is None or _LIST.sub("", found) != _LIST.sub("", wanted):
+        if found != wanted:
+            yield it.wrong(f"has to be: {_as_typed(wanted)}", *one.keys)
+    else:
+        key = strings(wanted)[0]
+        yield from _differ(it, one, set(of_found), set(of_wanted or []), f"closed set of {key}")
 
 
 def shapes_names(it: Checked) -> Iterator[Finding]:
@@ -108,13 +127,11 @@ def shapes_names(it: Checked) -> Iterator[Finding]:
     for context, wanted in (("span", shapes), ("scope", shapes[:1]), ("spanevent", shapes[:1])):
         found = [
             statement
-            for statement in it.yaml.statements(collector_yaml.SPANS)
+            for statement in it.yaml.statements(SPANS)
             if statement.text.startswith(f'set({context}.name, "{OTHER}") where Len({context}.name) > 64 or not')
         ]
         if not found:
-            yield it.wrong(
-                f"no statement makes {context} names of other shapes `{OTHER}`", "processors", collector_yaml.SPANS
-            )
+            yield it.wrong(f"no statement makes {context} names of other shapes `{OTHER}`", *_PLACE)
         elif (shown := re.findall(r'IsMatch\([a-z]+\.name, "((?:[^"\\]|\\.)*)"\)', found[-1].text)) != wanted:
             yield it.wrong(f"the shapes of {context} names are not the contract's: {shown}", *found[-1].keys)
 
@@ -133,7 +150,7 @@ def knows_services(it: Checked) -> Iterator[Finding]:
 
 def sets_families(it: Checked) -> Iterator[Finding]:
     """③ Every family that the contract counts is set somewhere, and none that nothing counts."""
-    statements = it.yaml.statements(collector_yaml.SPANS)
+    statements = it.yaml.statements(SPANS)
     setters = [one for one in statements if one.text.startswith('set(span.attributes["family"], ')]
     found: dict[str, Statement] = {}
     for one in setters:
@@ -160,19 +177,8 @@ def _operations(rules: Contract, name: str) -> set[str]:
     return set(metric.labels.get("operation", [])) if metric else set()
 
 
-def fills_labels(it: Checked) -> Iterator[Finding]:
-    """A span without what a label is made from shows as `other`, unless being there is what makes the metric."""
-    makers = {metric.source.attribute for metric in it.contract.derived.values()}
-    wanted = {f'"{key}": "{OTHER}"' for key in it.contract.label_attributes if key not in makers}
-    statements = it.yaml.statements(collector_yaml.LABELS)
-    found = {pair for one in statements for pair in re.findall(r'"[^"]+": "[^"]*"', one.text)}
-    for pair in sorted(found ^ wanted):
-        what = "is missing" if pair in wanted else "is no label of the contract, or makes a metric by being there"
-        yield it.wrong(f"{collector_yaml.LABELS}: {pair} {what}", "processors", collector_yaml.LABELS)
-
-
 def has_rows(it: Checked) -> Iterator[Finding]:
-    """⑤ One row makes each derived metric, from the right aggregate and spans, with the right labels."""
+    """④ One row makes each derived metric, from the right aggregate and spans, with the right labels."""
     rows: dict[str, Row] = {}
     for row in it.yaml.rows:
         if row.name in rows:
@@ -226,7 +232,10 @@ def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding
 
 
 def has_dimensions(it: Checked) -> Iterator[Finding]:
-    """④ span_metrics carries what rows match or keep, and nothing else."""
+    """⑥ span_metrics carries what rows match or keep, and nothing else; what a span lacks shows as `other`.
+
+    But not what makes a metric by being there, or selects for one.
+    """
     matched = {str(key) for row in it.yaml.rows for key in row.content.get("experimental_match_labels") or {}}
     needed = {*it.contract.label_attributes, *matched}
     for name in it.yaml.of_type("connectors", "span_metrics"):
@@ -236,6 +245,13 @@ def has_dimensions(it: Checked) -> Iterator[Finding]:
             yield it.wrong(f"no dimension {missing}: rows that match or keep it come out empty or without it", *keys)
         for surplus in sorted(set(found) - needed):
             yield it.wrong(f"dimension {surplus} multiplies the hidden series and no row uses it", *keys)
+        makers = {str(metric.source.attribute) for metric in it.contract.derived.values()}
+        for number, dimension in enumerate(it.yaml.part(*keys) or []):
+            key, default = dimension.get("name"), dimension.get("default")
+            shown = OTHER if key in it.contract.label_attributes and key not in makers else None
+            if default != shown:
+                said = f"has to have default: {shown}" if shown else "may have no default"
+                yield it.wrong(f"dimension {key} {said}", *keys, number)
         edges = it.yaml.part("connectors", name, "histogram", "explicit", "buckets") or []
         if (ladder := [_seconds(str(edge)) for edge in edges]) != it.contract.buckets:
             moved = sorted(set(map(str, ladder)) ^ set(map(str, it.contract.buckets))) or "their order"
@@ -278,26 +294,37 @@ def keeps_series_stable(it: Checked) -> Iterator[Finding]:
 
 
 def words_help(it: Checked) -> Iterator[Finding]:
-    """⑥ HELP texts and units are the contract's."""
-    for processor, metrics in (
-        (collector_yaml.DERIVED, it.contract.derived),
-        (collector_yaml.INSTRUMENTS, it.contract.instruments),
-    ):
-        texts = {one.text: one for one in it.yaml.statements(processor) if one.text.startswith("set(metric.")}
-        wanted = set()
-        for name, metric in metrics.items():
-            inner = metric.source.instrument or name
-            wanted.add(f'set(metric.description, "{metric.help}") where metric.name == "{inner}"')
-            if metric.source.instrument:
-                wanted.add(f'set(metric.unit, "{metric.unit}") where metric.name == "{inner}"')
-        for missing in sorted(wanted - texts.keys()):
-            yield it.wrong(f"is missing: {missing}", "processors", processor)
-        for surplus in sorted(texts.keys() - wanted):
-            yield it.wrong("is not what the contract says", *texts[surplus].keys)
-    keys = ("processors", collector_yaml.DERIVED)
-    kept = [one for one in it.yaml.statements(collector_yaml.DERIVED) if one.context == "resource"]
-    if [one.text for one in kept] != ['keep_keys(resource.attributes, ["service.name"])']:
+    """⑤ HELP texts and units are the contract's."""
+    keys: tuple[str | int, ...] = ("processors", collector_yaml.DERIVED)
+    statements = it.yaml.statements(collector_yaml.DERIVED)
+    kept = [one.text for one in statements if one.context == "resource"]
+    if kept != ['keep_keys(resource.attributes, ["service.name"])']:
         yield it.wrong("the resource of derived metrics keeps service.name and nothing else", *keys)
+    on_metrics = [one for one in statements if one.context == "metric" and not one.conditions]
+    table, *further = on_metrics or [Statement("", keys, "metric", "")]
+    found = dict(re.findall(r'"([^"]+)": "((?:[^"\\]|\\.)*)"', table.text))
+    set_it = "set(metric.description, metric.cache[metric.name]) where metric.cache[metric.name] != nil"
+    if not table.text.startswith("set(metric.cache, {") or [one.text for one in further] != [set_it]:
+        yield it.wrong(f"needs the table `set(metric.cache, {{…}})`, then {set_it}", *table.keys)
+    wanted = {name: metric.help for name, metric in it.contract.derived.items()}
+    for name in sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        said = f'has to be "{name}": "{wanted[name]}"' if name in wanted else f"is of no metric of {contract.PATH}"
+        yield it.wrong(f"HELP of {name} {said}", *table.keys)
+    yield from _instruments_help(it)
+
+
+def _instruments_help(it: Checked) -> Iterator[Finding]:
+    statements = it.yaml.statements(collector_yaml.INSTRUMENTS)
+    texts = {one.text: one for one in statements if one.text.startswith("set(metric.")}
+    wanted = set()
+    for metric in it.contract.instruments.values():
+        name = metric.source.instrument
+        wanted.add(f'set(metric.description, "{metric.help}") where metric.name == "{name}"')
+        wanted.add(f'set(metric.unit, "{metric.unit}") where metric.name == "{name}"')
+    for missing in sorted(wanted - texts.keys()):
+        yield it.wrong(f"is missing: {missing}", "processors", collector_yaml.INSTRUMENTS)
+    for surplus in sorted(texts.keys() - wanted):
+        yield it.wrong("is not what the contract says", *texts[surplus].keys)
 
 
 def admits_instruments(it: Checked) -> Iterator[Finding]:
@@ -309,7 +336,7 @@ def admits_instruments(it: Checked) -> Iterator[Finding]:
         text = f"lets {sorted(named)} pass, the contract has {sorted(instruments)}"
         yield it.wrong(text, "processors", collector_yaml.ALLOWED, "metric_conditions")
     for one in it.yaml.statements(collector_yaml.INSTRUMENTS):
-        if match := re.match(r'set\(datapoint\.attributes\["(\w+)"\], "other"\)', one.text):
+        if match := re.match(r'set\(datapoint\.cache\["(\w+)"\], datapoint\.attributes', one.text):
             allowed = it.contract.closed_set(match[1]) - {OTHER}
             yield from _differ(it, one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
 
@@ -317,19 +344,20 @@ def admits_instruments(it: Checked) -> Iterator[Finding]:
 def orders_pipelines(it: Checked) -> Iterator[Finding]:
     """Refuse, protect, derive, store, in this order: nothing leaves unprotected, is counted twice or by sample."""
     for name in it.yaml.entering("traces"):
-        yield from _order(it, name, ["memory_limiter", collector_yaml.SERVICES, collector_yaml.SPANS, "batch"])
+        yield from _order(it, name, ["memory_limiter", collector_yaml.SERVICES, SPANS, "batch"])
     for name in it.yaml.entering("metrics"):
         yield from _order(it, name, ["memory_limiter", collector_yaml.ALLOWED, collector_yaml.INSTRUMENTS])
     for name, pipeline in it.yaml.pipelines.items():
+        if type_of(name) not in ("traces", "metrics") and it.yaml.entering(type_of(name)):
+            text = f"{name}: nothing takes patients' data out of {type_of(name)}, which the service does not send"
+            yield it.wrong(text, "service", "pipelines", name)
         derives = [exporter for exporter in pipeline["exporters"] if type_of(exporter) == "span_metrics"]
         for sampler in (item for item in _upstream(it, name) if type_of(item) in collector_yaml.SAMPLERS):
             if derives:
                 text = f"{sampler} stands before {derives[0]}: counts would be of the sample, not of what happened"
                 yield it.wrong(text, "service", "pipelines", name)
         if any(type_of(receiver) == "span_metrics" for receiver in pipeline["receivers"]):
-            yield from _order(
-                it, name, [collector_yaml.LABELS, collector_yaml.ROWS, collector_yaml.DERIVED, "filter/raw"]
-            )
+            yield from _order(it, name, [collector_yaml.ROWS, collector_yaml.DERIVED, "filter/raw"])
             if "memory_limiter" in map(type_of, pipeline["processors"]):
                 yield it.wrong("a refused flush loses its exemplars", "service", "pipelines", name, "processors")
     if it.yaml.part("processors", "batch") != {"timeout": "0s", "send_batch_size": 0}:
@@ -361,6 +389,18 @@ def _upstream(it: Checked, name: str, seen: frozenset[str] = frozenset()) -> lis
     return found
 
 
+def keeps_what_is_ours(it: Checked) -> Iterator[Finding]:
+    """Extras add: what they write in place of a list or a part of config.yaml has to hold all that was there."""
+    for keys, ours, extras in it.yaml.document.replaced:
+        where = ".".join(map(str, keys))
+        if isinstance(ours, dict):
+            yield it.wrong(f"{where} takes away what config.yaml has there: extras may only add", *keys)
+        elif isinstance(ours, list):
+            for lost in (item for item in ours if not isinstance(extras, list) or item not in extras):
+                text = f"{where} lacks {lost}: lists of merged files replace each other, so repeat what config.yaml has"
+                yield it.wrong(text, *keys)
+
+
 def uses_components(it: Checked) -> Iterator[Finding]:
     """What is declared is used."""
     for name in it.yaml.part("extensions") or {}:
@@ -378,13 +418,13 @@ def names_contexts(it: Checked) -> Iterator[Finding]:
     for name, processor in (it.yaml.part("processors") or {}).items():
         if type_of(name) in ("transform", "filter") and (processor or {}).get("error_mode") != "propagate":
             text = f"{name}: error_mode has to be propagate, else what a statement could not protect leaves unprotected"
-            yield it.wrong(text, "processors", name)
+            yield it.wrong(text, "processors", name, "error_mode")
         for kind in ("trace_statements", "metric_statements"):
             for number, group in enumerate((processor or {}).get(kind) or []):
                 if not isinstance(group, dict) or not {"context", "statements"} <= set(group):
                     text = f"{name}: name the context, else statements run in the lowest that any of them mentions"
                     yield it.wrong(text, "processors", name, kind, number)
-    for one in it.yaml.statements(collector_yaml.SPANS):
+    for one in it.yaml.statements(SPANS):
         if "clear(span.links" in one.text:
             yield it.wrong("clear(span.links) ends the process, set(span.links, nil) does not", *one.keys)
 
@@ -396,28 +436,8 @@ def _differ(it: Checked, one: Statement, found: set[str], wanted: set[str], what
         yield it.wrong(f"{what}: {surplus} is not in {contract.PATH}", *one.keys)
 
 
-def _clamp(it: Checked, context: str, key: str) -> Statement | None:
-    """The unconditional statement that rules an attribute; the last, because it decides."""
-    path = f'{context}.attributes["{key}"]'
-    found = [
-        one
-        for one in it.yaml.statements(collector_yaml.SPANS)
-        if one.context == context
-        and not one.conditions
-        and one.text.startswith((f"set({path}", f"delete_key({context}"))
-        if path in one.text
-    ]
-    return found[-1] if found else None
-
-
-def _unclamped(it: Checked, key: str) -> Finding:
-    return it.wrong(
-        f"no statement rules the values of {key}: anything could leave in it", "processors", collector_yaml.SPANS
-    )
-
-
 def _place(statements: Iterable[Statement]) -> tuple[str | int, ...]:
-    return next((one.keys for one in statements), ("processors", collector_yaml.SPANS))
+    return next((one.keys for one in statements), _PLACE)
 
 
 def _seconds(edge: str) -> float | str:
@@ -426,19 +446,17 @@ def _seconds(edge: str) -> float | str:
 
 
 RULES: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
-    protects_spans,
-    drops_nil_values,
-    closes_sets,
+    copies_what_may_leave,
     shapes_names,
     knows_services,
     sets_families,
-    fills_labels,
     has_rows,
     has_dimensions,
     keeps_series_stable,
     words_help,
     admits_instruments,
     orders_pipelines,
+    keeps_what_is_ours,
     uses_components,
     names_contexts,
 )

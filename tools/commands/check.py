@@ -18,15 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from simulator import entry
-from tools.base.files import Finding, SourceError, Sources
+from tools.base.files import Finding, SourceError, Sources, collector_extras
 from tools.check.collector import RULES as COLLECTOR_RULES
 from tools.check.collector import Checked
 from tools.model import collector_yaml, contract
+from tools.model.alerts import alerts, targets
 from tools.model.collector_yaml import CollectorYaml
 from tools.model.consumers import RULES, Consumer, Use, consumers
 from tools.model.contract import JOB, Contract
 from tools.stack.programs import ProgramError, ensure
-from tools.write import metrics_page
+from tools.write import alerts_page, metrics_page
 
 README = "otel-collector/README.md"
 # Made by Prometheus itself about what it scrapes and evaluates.
@@ -125,34 +126,58 @@ def writes_metrics_page(it: Checked) -> Iterator[Finding]:
         yield Finding(metrics_page.PAGE, 0, f"is not what {contract.PATH} says: `make docs` writes it")
 
 
+def writes_alert_pages(it: Checked) -> Iterator[Finding]:
+    """docs/alerts.md and the runbooks' first lines are what the rules say."""
+    for path, wanted in alerts_page.pages(it.sources):
+        if it.sources.text(path) != wanted:
+            yield Finding(path, 0, "is not what the rules say: `make docs` writes it")
+
+
+_SAYS = re.compile(r"\(alert (?:above|below) ([^,)]+)(?:, target (?:above |below )?([^)]+))?\)")
+
+
+def tells_limits_and_targets(it: Checked) -> Iterator[Finding]:
+    """An alert that says at what it fires says its rule's number, one that says the target the contract's."""
+    found = alerts(it.sources)
+    of = targets(found, it.contract, it.consumers)
+    for alert in found:
+        said = _SAYS.search(alert.description)
+        limit, target = said.groups() if said else (None, None)
+        for text, one in ((limit, alert.limit), (target, of.get(alert.name))):
+            if text and text != (one.number if one else ""):
+                problem = f"says {text}, the number is {one.number if one else 'none'}"
+                yield Finding(alert.file, alert.line, f"alert {alert.name} {problem}")
+        if said and alert.name in of and not target:
+            yield Finding(alert.file, alert.line, f"alert {alert.name} does not say its target, {of[alert.name]}")
+
+
 def validates(it: Checked) -> Iterator[Finding]:
     """The real Collector takes the file: names, keys, references, statements."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(it.yaml.raw.text, "utf-8")
+        files = it.yaml.write(Path(folder))
         environment = {**os.environ, "QUEUE_DIRECTORY": f"{folder}/queue"}
         run = subprocess.run(
-            [ensure("otelcol"), "validate", f"--config={file}"],
+            [ensure("otelcol"), "validate", *(f"--config={file}" for file in files)],
             env=environment,
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
     if run.returncode:
-        said = (run.stderr or run.stdout).replace(str(file), collector_yaml.PATH).strip().splitlines() or [
-            "no reason given"
-        ]
-        yield Finding(
-            collector_yaml.PATH, _blamed(it, said), "otelcol validate: " + " ".join(line.strip() for line in said[:6])
-        )
+        said = run.stderr or run.stdout
+        for file, path in zip(files, (collector_yaml.PATH, collector_extras()), strict=True):
+            said = said.replace(str(file), path)
+        lines = [line.strip() for line in said.strip().splitlines()] or ["no reason given"]
+        yield it.wrong("otelcol validate: " + " ".join(lines[:6]), *_blamed(said))
 
 
-def _blamed(it: Checked, said: list[str]) -> int:
-    """The line of the component that the Collector names, such as processors::transform/spans."""
-    for words in re.findall(r"[\w/]+(?:::[\w/]+)+", " ".join(said)):
-        if line := it.yaml.document.line(*words.split("::")):
-            return line
-    return 0
+def _blamed(said: str) -> list[str]:
+    """The keys of the component that the Collector names in one of its two ways; empty if it names none."""
+    if named := re.search(r"[\w/]+(?:::[\w/]+)+", said):
+        return named[0].split("::")
+    return (
+        list(named.groups()) if (named := re.search(r"'(\w+)' error reading configuration for \"(\S+)\"", said)) else []
+    )
 
 
 def promtool_agrees(it: Checked) -> Iterator[Finding]:
@@ -170,6 +195,8 @@ STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     documents_variables,
     knows_what_is_asked,
     writes_metrics_page,
+    writes_alert_pages,
+    tells_limits_and_targets,
 )
 PROGRAMS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (validates, promtool_agrees)
 
@@ -197,7 +224,8 @@ def _unreadable(sources: Sources) -> Iterator[Finding]:
             read(sources)
         except SourceError as error:
             yield from error.findings
-    for path in sources.matching("otel-collector/*.yaml", "prometheus/*.y*ml", "tempo/*.yaml", "jaeger/*.yaml"):
+    shipped = sources.matching("otel-collector/*.yaml", "prometheus/*.y*ml", "tempo/*.yaml", "jaeger/*.yaml")
+    for path in {*shipped, collector_extras()}:
         try:
             _ = sources.yaml(path).data
         except SourceError as error:

@@ -28,6 +28,7 @@ from tools.base.files import SourceError, Sources
 from tools.history import backtest
 from tools.history.choice import choose
 from tools.model import contract
+from tools.model.collector_yaml import extras_text
 from tools.model.consumers import Consumer, consumers
 from tools.model.contract import Contract
 from tools.plan import alerts
@@ -60,7 +61,7 @@ def plan(base: Sources, edit: Sources, cost: bool = True, history: str = "", rep
     """
     started = time.monotonic()
     found = Plan(base.name, edit.name)
-    if _differ(base, edit, COLLECTOR):
+    if _differ(base, edit, COLLECTOR) or extras_text(base) != extras_text(edit):
         report("both versions take the same spans …")
         found = of_collectors(base, edit, cost)
     if _differ(base, edit, *backtest.FILES):
@@ -102,9 +103,10 @@ def of_collectors(base: Sources, edit: Sources, cost: bool = True) -> Plan:
 def compare(old: Version, new: Version, workload: Workload, users: list[Consumer]) -> Plan:
     """What two versions that have run do differently."""
     before, after = old.outcome, new.outcome
-    for outcome in (before, after):
-        outcome.summary = flat(summarise(outcome.exposition))
     contracts: tuple[Contract, Contract] = (workload.contracts[0], workload.contracts[-1])
+    for outcome, documented in zip((before, after), contracts, strict=True):
+        lanes = documented.by_name["lane_classification_total"].labels["lane"]
+        outcome.summary = flat(summarise(outcome.exposition, lanes))
     found = Plan(old.name, new.name, series=(len(before.samples), len(after.samples)), spans=len(workload.sent))
     found.changes += difference.configuration(old.yaml, new.yaml)
     found.changes += difference.metrics(before, after, contracts)

@@ -148,7 +148,7 @@ class Day:
     def _request(self, state: Mapping[str, Any]) -> None:
         draw, series = self._random, self._series
         lanes = self.script["lanes"]
-        lane = draw.choices(list(lanes), list(lanes.values()))[0]
+        lane = draw.choices(list(lanes), [one["share"] for one in lanes.values()])[0]
         status = "error" if draw.random() < state["request_fails"] else "success"
         self._webhook(lane, status, self._seconds(state, "webhook", lane))
         series.observe("idempotency_check_duration_seconds", self._seconds(state, "idempotency"))
@@ -234,12 +234,12 @@ class Day:
                 yield f"{one.name}{_braces((*labels, *own))} {number}"
 
     def _seconds(
-        self, state: Mapping[str, Any], what: str, part: str = "", source: random.Random | None = None
+        self, state: Mapping[str, Any], what: str, lane: str = "", source: random.Random | None = None
     ) -> float:
-        median = self.script["seconds"][what]
+        median = self.script["lanes"][lane]["seconds"] if lane else self.script["seconds"][what]
         slower = state["slower"].get(what, 1)
         draw = source or self._random
-        return float(draw.lognormvariate(math.log((median[part] if part else median) * slower), self._spread))
+        return float(draw.lognormvariate(math.log(median * slower), self._spread))
 
     @property
     def _spread(self) -> float:

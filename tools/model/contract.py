@@ -68,11 +68,36 @@ class Source(BaseModel):
 
 
 class Target(BaseModel):
-    """What a clinic expects: this quantile of a histogram below so many seconds."""
+    """What a clinic expects: of a histogram a quantile in seconds, of others a rate a second, a share or a level."""
 
     model_config = Strict
-    quantile: Annotated[float, Field(gt=0, lt=1)]
-    below: Annotated[float, Field(gt=0)]
+    quantile: Annotated[float | None, Field(gt=0, lt=1)] = None
+    of: Literal["rate", "share", "level"] | None = None
+    below: Annotated[float | None, Field(gt=0)] = None
+    above: Annotated[float | None, Field(gt=0)] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if [self.quantile, self.of].count(None) != 1 or [self.below, self.above].count(None) != 1:
+            raise ValueError("needs exactly one of quantile, of, and exactly one of below, above")
+        return self
+
+    @property
+    def value(self) -> float:
+        """What it is below or above of, in the metric's unit."""
+        return self.below or self.above or 0.0
+
+    @property
+    def number(self) -> str:
+        """The value as people read it."""
+        if self.quantile:
+            return seconds(self.value)
+        return f"{self.value:.0%}" if self.of == "share" else f"{self.value:g}"
+
+    def __str__(self) -> str:
+        """As in "target: P95 below 500 ms"."""
+        quantile = f"P{self.quantile * 100:g} " if self.quantile else ""
+        return f"{quantile}{'below' if self.below else 'above'} {self.number}{' a second' * (self.of == 'rate')}"
 
 
 class Metric(BaseModel):
@@ -87,6 +112,12 @@ class Metric(BaseModel):
     labels: dict[Name, Annotated[list[str], Field(min_length=1)]]
     target: Target | None = None
     alert_thresholds: list[Annotated[float, Field(gt=0)]] = []
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _flat(cls, labels: object) -> object:
+        """A list within a list stands for its values: YAML cannot join lists."""
+        return {label: flat(values) for label, values in labels.items()} if isinstance(labels, dict) else labels
 
     @field_validator("labels")
     @classmethod
@@ -109,8 +140,8 @@ class Metric(BaseModel):
             raise ValueError(f"a metric in {self.unit} ends in {ending}")
         if self.type == "histogram" and self.source.instrument:
             raise ValueError("histograms are derived from spans, not measured by the service")
-        if self.target and self.type != "histogram":
-            raise ValueError("a target is a quantile, so only histograms have one")
+        if self.target and (self.type == "histogram") != bool(self.target.quantile):
+            raise ValueError("the target of a histogram, and only of one, is a quantile")
         return self
 
     @property
@@ -121,7 +152,7 @@ class Metric(BaseModel):
     @property
     def limits(self) -> list[float]:
         """Target and alert thresholds."""
-        return [*([self.target.below] if self.target else []), *self.alert_thresholds]
+        return [*([self.target.value] if self.target else []), *self.alert_thresholds]
 
 
 class Health(BaseModel):
@@ -242,6 +273,18 @@ class Contract(BaseModel):
         metric = self.samples[sample]
         further = {"instance"} if metric.source.instrument else {"le"} if sample.endswith("_bucket") else set()
         return {"job", *further, *metric.labels}
+
+
+def flat(values: object) -> object:
+    """A list with the lists within it written out; anything else as it is."""
+    if not isinstance(values, list):
+        return values
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]
+
+
+def seconds(number: float) -> str:
+    """As in "500 ms" or "2 s"."""
+    return f"{number:g} s" if number >= 1 else f"{number * 1000:g} ms"
 
 
 def attribute(label: str) -> str:

@@ -390,7 +390,7 @@ def _broken(outcome: Outcome, wanted: Samples, metric: Metric, rules: Contract) 
     edges = outcome.edges.get(metric.name, [])
     for limit in metric.limits if edges else []:
         if f"{limit:g}" not in edges:
-            what = "target" if metric.target and limit == metric.target.below else "alert threshold"
+            what = "target" if metric.target and limit == metric.target.value else "alert threshold"
             yield f"its {what} {limit:g} s is no edge any more: nothing can tell what lies above it"
     promised = {key: number for key, number in wanted.items() if key[0] in metric.samples}
     missing = len(promised.keys() - shown.keys())

@@ -14,7 +14,7 @@ import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tools.base.files import ROOT
+from tools.base.files import ROOT, collector_extras
 from tools.base.wait import until
 from tools.model.expected import Samples
 from tools.stack.components import HOST, LISTENS, Ports
@@ -22,6 +22,7 @@ from tools.stack.programs import ensure
 
 # The shipped YAML, or another one that has to pass the same tests (`make mutants`).
 CONFIG = Path(os.environ.get("COLLECTOR_CONFIG") or ROOT / "otel-collector" / "config.yaml")
+EXTRAS = ROOT / collector_extras()
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 _EXEMPLAR = re.compile(r"^(?P<name>\w+){.*} \S+ # {(?P<ids>.*)} \S+ \S+$")
@@ -44,6 +45,7 @@ class Collector:
     directory: Path
     store: str
     config: Path = CONFIG
+    extras: Path = EXTRAS
     interval: str = "100ms"
     changes: Sequence[str] = ()
     grpc: str = field(init=False)
@@ -73,7 +75,7 @@ class Collector:
         self.grpc, self.http, self.derived, self.own, self.health = (
             f"{HOST}:{getattr(ports, name)}" for name in LISTENS["otel-collector"]
         )
-        arguments = [f"--config={self.config}", *(f"--config=yaml:{change}" for change in self.changes)]
+        arguments = [f"--config={part}" for part in (self.config, self.extras, *(f"yaml:{it}" for it in self.changes))]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [ensure("otelcol"), *arguments], env=self._environment(), stdout=log, stderr=subprocess.STDOUT

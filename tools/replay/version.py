@@ -89,8 +89,7 @@ class Version:
         self.yaml = CollectorYaml(sources)
         self.name = sources.name
         self._flush = f"{flush}s"
-        self._file = folder / "config.yaml"
-        self._file.write_text(self.yaml.raw.text, "utf-8")
+        self._files = self.yaml.write(folder)
         self._folder = folder
         self.sinks: dict[str, Sink] = {}
         self.outcome = Outcome()
@@ -104,9 +103,8 @@ class Version:
         """
         with ExitStack() as stack:
             changes = self._changes(stack)
-            self.collector = Collector(
-                self._folder, "127.0.0.1:1", config=self._file, interval=self._flush, changes=changes
-            )
+            config, extras = self._files
+            self.collector = Collector(self._folder, "127.0.0.1:1", config, extras, self._flush, changes)
             try:
                 stack.enter_context(self.collector.running())
             except (RuntimeError, TimeoutError) as error:
@@ -203,6 +201,11 @@ class Version:
                 else:
                     url = stack.enter_context(_over_http(sink))
                     changes += [f"exporters::{name}::endpoint: {url}"]
+            elif type_of(name) != "prometheus":
+                changes += self._elsewhere("exporters", name)
+        for name in self.yaml.part("receivers") or {}:
+            if name not in self.yaml.ours("receivers"):
+                changes += self._elsewhere("receivers", name)
         for name in self.yaml.of_type("connectors", "span_metrics"):
             changes.append(f"connectors::{name}::metrics_flush_interval: {self._flush}")
         for name in self.yaml.of_type("processors", "tail_sampling"):
@@ -210,6 +213,16 @@ class Version:
         for name in self.yaml.of_type("extensions", "file_storage"):
             changes.append(f"extensions::{name}::directory: {self._folder / 'queue' / name.replace('/', '-')}")
         return changes
+
+    def _elsewhere(self, *keys: str) -> Iterator[str]:
+        """No endpoint of a component that the plan does not know: nothing of a plan reaches a real system."""
+        for key, item in (self.yaml.part(*keys) or {}).items():
+            if isinstance(item, dict):
+                yield from self._elsewhere(*keys, key)
+            elif key == "endpoint" and isinstance(item, str):
+                scheme = item.partition("://")[0] + "://" if "://" in item else ""
+                port = 0 if keys[0] == "receivers" else 9  # any free one to listen at; nobody is at the other
+                yield f"{'::'.join(keys)}::endpoint: {scheme}127.0.0.1:{port}"
 
 
 def cost_ratio(base: Version, edit: Version, workload: Workload) -> float:

@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from tools.base.clock import zone
+from tools.base.files import collector_extras
 from tools.stack import databases as embedded
 from tools.stack import programs
 from tools.stack.programs import ROOT, Report
@@ -380,9 +381,10 @@ def tempo(folder: Path, ports: Ports) -> Component:
 def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Component:
     """The Collector, sending traces to the store: jaeger or tempo."""
     store_port = ports.tempo_otlp if store == "tempo" else ports.jaeger_otlp
+    files = (ROOT / "otel-collector" / "config.yaml", ROOT / collector_extras())
     return Component(
         "otel-collector",
-        (str(programs.ensure("otelcol", report)), "--config", str(ROOT / "otel-collector" / "config.yaml")),
+        (str(programs.ensure("otelcol", report)), *(f"--config={file}" for file in files)),
         ready=lambda: answers(_url(ports.collector_health)),
         prepare=lambda: set_damaged_queue_aside(folder),
         mendable=lambda: _queue_is_damaged(folder),

@@ -27,8 +27,8 @@ from rich.markup import escape
 from rich.status import Status
 
 from simulator import entry
+from tools.base.files import ROOT as ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GO_FILES = ROOT / "tools" / "go"
 BUILDER = ROOT / "otel-collector" / "builder.yaml"
 
@@ -40,6 +40,7 @@ JAEGER = "2.13.0"  # v1.76.0 in tools/go/jaeger/go.mod
 COMPOSE = "5.6.0"
 TEMPO = "3.0.3"
 GRAFANA = "13.2.3"
+GOVULNCHECK = "1.9.0"
 GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
 
 LOG_LINES = 15
@@ -179,6 +180,13 @@ def _go() -> Program:
     )
 
 
+def _govulncheck() -> Program:
+    command = ("go", "install", f"golang.org/x/vuln/cmd/govulncheck@v{GOVULNCHECK}")
+    return Program(
+        "govulncheck", GOVULNCHECK, ("govulncheck", "-version"), "govulncheck", (command,), usually="20 s"
+    )
+
+
 _PROGRAMS: dict[str, Callable[[], Program]] = {
     "otelcol": _collector,
     "prometheus": lambda: _prometheus("prometheus"),
@@ -191,7 +199,10 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "grafana": lambda: Program("grafana", GRAFANA, ("grafana", "--version")),
     "backtest": _backtest,
     "go": _go,
+    "govulncheck": _govulncheck,
 }
+STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck"))
+"""What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
 
 def describe(name: str) -> Program:
@@ -342,7 +353,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build programs and say where they are; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.stack.programs", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PROGRAMS))
-    names = parser.parse_args(arguments).names or [name for name in _PROGRAMS if name not in ("tempo", "grafana", "go")]
+    names = parser.parse_args(arguments).names or list(STANDARD)
     if unknown := set(names) - set(_PROGRAMS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PROGRAMS)}")
     console = Console(highlight=False)

@@ -45,7 +45,7 @@ def _entry(metric: Metric, using: list[Consumer]) -> str:
     if metric.source.instrument:
         lines.append("- `instance`: the process, by its random id")
     if metric.target:
-        lines.append(f"- target: {metric.target.quantile:.0%} below {metric.target.below:g} s")
+        lines.append(f"- target: {metric.target}")
     if metric.alert_thresholds:
         lines.append(f"- alerts at {', '.join(f'{limit:g}' for limit in metric.alert_thresholds)}")
     reached = affected(using, set(metric.samples)).keys()

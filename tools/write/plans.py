@@ -25,13 +25,15 @@ from tools.replay.version import CannotRunError
 PAGE, ALERTS = "docs/editing-the-collector.md", "docs/editing-alerts.md"
 PICTURE, PICTURED = "docs/editing-alerts.svg", "A shorter wait"
 WIDTH = 10_000
+HEAD = 2
+"""So many lines of each part of a plan of the Collector stand in the docs; the plan itself has all."""
 
 _EXAMPLE = re.compile(
-    r"^### (?P<title>.+?)\n(?:(?!^##).)*?```diff\n(?P<diff>.*?)```\n\n```text\n(?P<plan>.*?)```\n",
+    r"^### (?P<title>.+?)\n(?:(?!^##).)*?```diff\n(?P<diff>.*?)```\n\n?```text\n(?P<plan>.*?)```\n",
     re.DOTALL | re.MULTILINE,
 )
-# What differs from run to run, or with every edit of a rule file: seconds and the cost, and lines.
-_UNSTEADY = re.compile(r"(, CPU per span [\d.]+×)?, [\d.]+ s$|(?<=\.yaml|\.json):\d+", re.MULTILINE)
+# What differs from run to run, or with every edit of another file: numbers of spans, seconds and the cost, and lines.
+_UNSTEADY = re.compile(r"^\d+ spans, \d+ → \d+ samples.*\n?|, [\d.]+ s$|(?<=\.yaml|\.json):\d+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,26 @@ def answer(base: Sources, example: Example) -> str:
         show(planned(base, example), Console(file=text, width=WIDTH, soft_wrap=True))
     except CannotRunError as error:
         return f"cannot plan: {error}\n"
-    lines = _UNSTEADY.sub("", text.getvalue()).splitlines()[1:]  # the first names the versions
-    return "\n".join(lines).strip() + "\n"
+    _, _, said = _UNSTEADY.sub("", text.getvalue()).strip().partition("\n\n")  # the first line names the versions
+    parts = said.split("\n\n")
+    if parts[0].startswith("What the YAML says\n"):  # the diff says it, too
+        return "\n".join(map(_head, parts[1:])) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(part: str) -> str:
+    """A part of a plan, its end left out where it is long."""
+    title, *lines = part.split("\n")
+    if len(lines) > HEAD + 1:
+        lines[HEAD:] = [f"  … {len(lines) - HEAD} more"]
+    return "\n".join([title, *lines])
 
 
 def rewritten(page: str, base: Sources) -> Iterator[tuple[str, str]]:
     """Title by title the page with the plans of now."""
     for example in examples(page):
-        before, after = (f"{example.diff}```\n\n```text\n{text}```" for text in (example.plan, answer(base, example)))
-        page = page.replace(before, after)
+        before, between, rest = page.partition(example.diff)
+        page = before + between + rest.replace(example.plan, answer(base, example), 1)
         yield example.title, page
 
 

@@ -4,19 +4,20 @@ Point Prometheus at the Collector, not here: scraping both would double every su
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.observability.contract import contract
+
 router = APIRouter()
 
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)
 _PASSED_IN = ("accept", "accept-encoding")
 _PASSED_OUT = ("content-type", "content-encoding")
-_LANES = ("faq", "price", "scheduling", "complex")
 
 _UNREACHABLE = (httpx.HTTPError, RuntimeError)  # RuntimeError: the client is closed, see _client
 
@@ -50,13 +51,13 @@ async def summary(request: Request) -> JSONResponse:
     try:
         response = await _client(request).get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
         response.raise_for_status()
-        totals = summarise(response.text)
+        totals = summarise(response.text, contract().lanes)
     except (*_UNREACHABLE, ValueError):  # ValueError: no exposition, so no Collector
         return _unreachable()
     return JSONResponse(totals)
 
 
-def summarise(exposition: str) -> dict[str, dict[str, float | int]]:
+def summarise(exposition: str, lanes: Sequence[str]) -> dict[str, dict[str, float | int]]:
     """The documented summary of a text exposition; what was never counted is 0, `hit_rate` a percentage."""
     samples = _samples(exposition)
     hits, misses = _total(samples, "cache_hits_total"), _total(samples, "cache_misses_total")
@@ -71,7 +72,7 @@ def summarise(exposition: str) -> dict[str, dict[str, float | int]]:
             "queue_size": int(max((value for _, value in samples.get("mem0_write_queue_size", [])), default=0)),
             "writes": _total(samples, "mem0_writes_total"),
         },
-        "lanes": {lane: _total(samples, "lane_classification_total", lane=lane) for lane in _LANES},
+        "lanes": {lane: _total(samples, "lane_classification_total", lane=lane) for lane in lanes},
         "errors": {"total": _total(samples, "errors_total")},
         "duplicates": {"total": _total(samples, "duplicate_messages_total")},
     }

@@ -15,7 +15,7 @@ class Lane:
     """Where a message goes.
 
     Attributes:
-        name: `faq`, `price`, `scheduling` or `complex`.
+        name: a value of the label `lane` of `lane_classification_total`.
         topic: the entry of the catalogue that answers it, or empty.
         language: `pt`, `es` or `en`.
     """

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-PATH = Path(__file__).parents[3] / "otel-collector" / "metrics.yaml"
+_PACKAGED = Path(__file__).with_name("metrics.yaml")  # in an installed package only: pyproject.toml puts a copy there
+PATH = _PACKAGED if _PACKAGED.exists() else Path(__file__).parents[3] / "otel-collector" / "metrics.yaml"
 
 OTHER = "other"  # what a value outside of its closed set becomes, here and in the Collector
 
@@ -32,6 +33,7 @@ class Contract:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.labels = _labels(document)
+        self.lanes = _values(document, "lane_classification_total", "lane")
         attributes = document["attributes"]
         self.span: dict[str, Rule] = {
             _ATTRIBUTE_OF_LABEL.get(label, label): _closed_set(values) for label, values in self.labels.items()
@@ -50,7 +52,7 @@ class Contract:
 
 @cache
 def contract() -> Contract:
-    """The contract of this checkout, or of this image, which holds the same file at the same place."""
+    """The contract of this checkout, image or installed package."""
     return Contract(yaml.safe_load(PATH.read_text("utf-8")))
 
 
@@ -58,9 +60,15 @@ def _labels(document: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """Each label's closed set: the union over all metrics that carry it."""
     labels: dict[str, frozenset[str]] = {}
     for metric in document["metrics"]:
-        for label, values in metric["labels"].items():
-            labels[label] = labels.get(label, frozenset()) | frozenset(values)
+        for label in metric["labels"]:
+            labels[label] = labels.get(label, frozenset()) | frozenset(_values(document, metric["name"], label))
     return labels
+
+
+def _values(document: Mapping[str, Any], metric: str, label: str) -> list[str]:
+    """A label's values in the file's order; a list within the list stands for its values."""
+    [labels] = [one["labels"] for one in document["metrics"] if one["name"] == metric]
+    return [value for item in labels[label] for value in (item if isinstance(item, list) else [item])]
 
 
 def _rule(rule: Mapping[str, Any]) -> Rule:

@@ -46,6 +46,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.re import parse_env_headers
 from opentelemetry.util.types import AttributeValue
 
+from app import __version__
 from app.environment import SettingError
 from app.observability.contract import contract
 from app.observability.export import CHANNEL, CleanConsoleExporter, CountingBatchProcessor, LostSpans, Spool
@@ -54,7 +55,6 @@ from app.observability.levels import QUEUE_SIZE, create_instruments
 log = logging.getLogger(__name__)
 
 SCOPE = "app.observability"
-VERSION = "0.1.0"
 METRIC_INTERVAL_MS = 5000
 _YEAR_SECONDS = 365 * 24 * 3600
 
@@ -145,7 +145,11 @@ class Telemetry:
         """All that has an identity, a thread, a lock or a connection: once at the start, anew in a forked child."""
         options = self.options
         resource = Resource(
-            {"service.name": options.service_name, "service.version": VERSION, "service.instance.id": str(uuid.uuid4())}
+            {
+                "service.name": options.service_name,
+                "service.version": __version__,
+                "service.instance.id": str(uuid.uuid4()),
+            }
         )
         self._closing = threading.Lock()
         self._told = 0
