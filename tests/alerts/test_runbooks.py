@@ -11,7 +11,8 @@ import pytest
 from tests.alerts.conftest import ALERTS, RUNBOOKS
 from tools.base.files import ROOT, Sources
 from tools.check.collector import Checked
-from tools.commands.check import knows_what_is_asked
+from tools.check.consumers import knows_what_is_asked
+from tools.cli import SECTIONS
 from tools.stack.components import Ports
 
 PAGE = ROOT / "docs" / "alerts.md"
@@ -32,7 +33,7 @@ ENDPOINTS = {  # what a runbook may ask; of `query` any
     PORTS.collector_derived: {"/metrics"},
     PORTS.collector_own: {"/metrics"},
 }
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = {verb for verbs in SECTIONS.values() for verb in verbs}
 
 
 def commands(book: Path) -> list[str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from tools.base import otlp
+from tools.base.errors import ToolError
 from tools.base.wait import until
+from tools.cli import run
 from tools.stack import components, stack
-from tools.stack.components import ComponentError, Ports
+from tools.stack.components import Ports
 from tools.stack.stack import Stack
 
 BBOLT = "go.etcd.io/bbolt.(*DB).Update(0xc0)\n\t/bbolt/db.go:1\n"
@@ -99,7 +101,7 @@ def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
     kept = components.damaged_queues(made.folder)
     assert [one.name for one in kept] == ["queue.damaged.2", "queue.damaged.3"]
     monkeypatch.setattr(stack, "STATE", made.folder)
-    assert stack.main(["status"]) == 0
+    assert run(["status"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "Damaged queues of the Collector so far: 3. The traces that waited in them are lost, metrics are not. "
         f"The last is kept until you delete it: {kept[-1]}"
@@ -108,7 +110,7 @@ def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
 
 def test_what_else_ends_the_collector_leaves_its_queue_alone(made: Stack, waiting: bytes) -> None:
     queue(made).write_bytes(waiting)
-    with pytest.raises(ComponentError, match=r"^otel-collector died\."):
+    with pytest.raises(ToolError, match=r"^otel-collector died\."):
         made.start("otel-collector", {"MEMORY_LIMIT_MIB": "none"})
     assert queue(made).read_bytes() == waiting
 
@@ -116,7 +118,7 @@ def test_what_else_ends_the_collector_leaves_its_queue_alone(made: Stack, waitin
 def test_two_collectors_on_one_queue_are_no_damage(made: Stack, tmp_path: Path) -> None:
     made.start("otel-collector")
     other = Stack(tmp_path / "other", Ports.free(), store="jaeger")
-    with pytest.raises(ComponentError, match=r"^otel-collector (died|was not ready)"):
+    with pytest.raises(ToolError, match=r"^otel-collector (died|was not ready)"):
         other.start("otel-collector", {"QUEUE_DIRECTORY": str(queue(made).parent)})
     other.stop("otel-collector")
     assert components.damaged_queues(other.folder) == []

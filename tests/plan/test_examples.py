@@ -3,7 +3,7 @@
 import pytest
 
 from tools.base.files import ROOT, Sources
-from tools.commands.check import check
+from tools.check.repository import check
 from tools.write.plans import PAGE, Example, answer, edited, examples
 
 EXAMPLES = examples((ROOT / PAGE).read_text("utf-8"))

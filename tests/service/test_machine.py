@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import SecretStr
 
-from app.observability.export import LostSpans
+from app.observability.lost_spans import LostSpans
 from app.outbound import proxy_for
 from app.settings import Settings
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tools.base.errors import ToolError
 from tools.stack import databases as embedded
 from tools.stack.components import Ports
 from tools.stack.stack import Stack
@@ -127,7 +128,7 @@ def test_a_folder_that_somebody_else_made_is_refused(home: Path) -> None:
     server = embedded.Postgres(home, home / "squatted" / "data", home / "squatted" / "run", "nobody")
     (home / "squatted").mkdir()
     os.chown(home / "squatted", 4242, 4242)
-    with pytest.raises(embedded.EmbeddedError, match=r"squatted belongs to somebody else: remove it$"):
+    with pytest.raises(ToolError, match=r"squatted belongs to somebody else: remove it$"):
         embedded.initialise(server)
 
 

@@ -1,6 +1,5 @@
 """First runs on machines that are not ours: any folder, any locale, nothing writable; docs/first-runs.md is a table."""
 
-import ast
 import errno
 import os
 import re
@@ -15,11 +14,13 @@ import psycopg
 import pytest
 
 from simulator import entry
+from tests.support.clones import copy
+from tools import cli
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
 from tools.stack import components, programs, stack
 from tools.stack import databases as embedded
-from tools.stack.components import Component, ComponentError, Ports
-from tools.stack.programs import ProgramError
+from tools.stack.components import Component, Ports
 from tools.stack.stack import Stack
 
 FOLDERS = [
@@ -32,14 +33,7 @@ FOLDERS = [
     "[x] & y;z",
     "a+b",
 ]
-COMMANDS = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for part in ("tools", "simulator", "bench")
-    for path in (ROOT / part).rglob("*.py")
-    if '__name__ == "__main__"' in path.read_text("utf-8")
-)
-# They would write what they generate.
-WITHOUT_OPTIONS = {"tools.write.metrics_page", "tools.write.notifications", "tools.write.plans"}
+CLINIC = (sys.executable, "-m", "tools.cli")
 RULE_FILES = len([ROOT / "prometheus" / "prometheus-alerts.yaml", *(ROOT / "prometheus" / "rules").glob("*.yaml")])
 LATIN = "en_US.ISO-8859-1"
 
@@ -99,7 +93,7 @@ def test_a_folder_that_prometheus_cannot_take_is_refused_with_the_reason(tmp_pat
     source = tmp_path / "a*b" / "prometheus.yml"
     source.parent.mkdir()
     source.write_text("{scrape_configs: [], alerting: {alertmanagers: []}, rule_files: [rules/*.yaml]}", "utf-8")
-    with pytest.raises(ComponentError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
+    with pytest.raises(ToolError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
         components.render_prometheus(source, tmp_path / "prometheus.yml", Ports())
 
 
@@ -118,43 +112,44 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def said(command: list[str], environment: dict[str, str]) -> bytes:
     plain = {name: text for name, text in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    plain["PYTHONPATH"] = str(ROOT / "service")
-    run = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=plain | environment, capture_output=True)
+    run = subprocess.run([*CLINIC, *command], cwd=ROOT, env=plain | environment, capture_output=True)
     assert (run.returncode, run.stderr) == (0, b"")
     return run.stdout
 
 
-def test_every_command_begins_at_the_same_entry() -> None:
-    for command in COMMANDS:
-        file = ROOT / command.replace(".", "/")
-        text = (file / "__main__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8")
-        last = ast.unparse(ast.parse(text).body[-1]).splitlines()[-1].strip()
-        assert last in ("run(main)", "entry.run(main)"), command
-
-
-@pytest.mark.parametrize("command", [one for one in COMMANDS if one not in WITHOUT_OPTIONS])
-def test_every_command_prints_on_an_ascii_terminal(command: str) -> None:
-    said([command, "--help"], {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}).decode("ascii")
+@pytest.mark.parametrize("verb", [(), *((verb,) for verbs in cli.SECTIONS.values() for verb in verbs)])
+def test_every_verb_prints_on_an_ascii_terminal(verb: tuple[str, ...]) -> None:
+    said([*verb, "--help"], {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}).decode("ascii")
 
 
 @pytest.mark.parametrize("mode", [{}, {"PYTHONUTF8": "1"}], ids=["as python has it", "as make sets it"])
 def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, str]) -> None:
-    text = said(["tools.show.trace", "--help"], latin | mode)
-    assert b"?" in text  # a box
-    assert "█".encode() not in text
-    assert b"\xc3" not in said(["tools.commands.check"], latin | mode)
+    text = said(["check"], latin | mode)
+    assert text.startswith(b"? all agree")  # a tick
+    assert not {b"\xc3", b"\xe2"} & set(text)
+
+
+@pytest.mark.parametrize("name", FOLDERS[:3])
+def test_the_command_runs_from_everywhere_whatever_its_folder_is_called(
+    latin: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    folder = copy(tmp_path / name)
+    for environment in ({}, latin):
+        plain = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+        command = (folder / ".venv" / "bin" / "clinic", "check", "--json")
+        assert subprocess.check_output(command, cwd="/", env=plain | environment) == b"[]\n"
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])
 def test_what_is_printed_may_go_nowhere(ending: str, code: int) -> None:
-    command = f"{sys.executable} -m tools.commands.drill {ending}"
+    command = f"{sys.executable} -m tools.cli drill {ending}"
     run = subprocess.run(("bash", "-c", command), cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8")
-    assert (run.returncode, run.stderr) == (code, "drill: No space left on device\n" if code else "")
+    assert (run.returncode, run.stderr) == (code, "cli: No space left on device\n" if code else "")
 
 
 def test_a_terminal_that_the_user_names_is_believed() -> None:
-    assert "█".encode() in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
-    assert "█".encode() not in said(["tools.show.trace", "--help"], {"PYTHONIOENCODING": "latin-1"})
+    assert "✓".encode() in said(["check"], {"PYTHONIOENCODING": "utf-8", "LC_ALL": "C"})
+    assert "✓".encode() not in said(["check"], {"PYTHONIOENCODING": "latin-1"})
 
 
 def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
@@ -183,7 +178,7 @@ def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> No
 def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "file" / "cache")
-    with pytest.raises(ProgramError) as failure:
+    with pytest.raises(ToolError) as failure:
         programs.made_once(programs.cache_folder() / "programs" / "one", lambda _: None)
     assert str(failure.value) == (
         f"the folder of built programs cannot be used: {tmp_path}/file/cache/locks: Not a directory. "
@@ -197,7 +192,7 @@ def test_a_full_disk_while_building_is_one_sentence(tmp_path: Path, monkeypatch:
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "otelcol"))
 
-    with pytest.raises(ProgramError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
+    with pytest.raises(ToolError, match=r"cannot be used: .*/made/otelcol: No space left on device\. Make it"):
         programs.made_once(tmp_path / "programs" / "one", full)
     assert list((tmp_path / "programs").iterdir()) == []
 
@@ -209,7 +204,7 @@ def test_without_a_home_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     monkeypatch.setattr(Path, "home", nobody)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    with pytest.raises(ProgramError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
+    with pytest.raises(ToolError, match=r"^nobody knows your home folder: set HOME, or XDG_CACHE_HOME"):
         programs.cache_folder()
 
 
@@ -219,7 +214,7 @@ def test_a_state_that_cannot_be_written_is_one_line(
     (tmp_path / "file").touch()
     monkeypatch.setattr(stack, "STATE", tmp_path / "file" / "state")
     with pytest.raises(SystemExit, match="1"):
-        entry.run(lambda: stack.main(["up"]))
+        entry.run(lambda: cli.run(["up"]))
     assert capsys.readouterr().err.endswith(f": {tmp_path}/file/state/choices.json: Not a directory\n")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.base.errors import ToolError
 from tools.stack import programs
-from tools.stack.programs import Program, ProgramError, describe, ensure
+from tools.stack.programs import Program, describe, ensure
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_a_failed_build_shows_the_end_of_its_log_and_leaves_nothing_half_done(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = made_by(monkeypatch, "echo half > {folder}/result; seq 1 100; echo the reason >&2; exit 7")
-    with pytest.raises(ProgramError) as failure:
+    with pytest.raises(ToolError) as failure:
         ensure("example")
     lines = str(failure.value).splitlines()
     log = empty_cache / "logs" / f"{program.key}.log"
@@ -70,7 +71,7 @@ def test_a_failed_build_shows_the_end_of_its_log_and_leaves_nothing_half_done(
 
 def test_a_failed_build_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_by(monkeypatch, f"test -e {tmp_path}/repaired && echo done > {{folder}}/result")
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolError):
         ensure("example")
     (tmp_path / "repaired").touch()
     assert ensure("example").read_text() == "done\n"
@@ -104,7 +105,7 @@ def test_go_on_path_is_used_if_it_is_new_enough(tmp_path: Path, version: str, us
 
 
 def test_tempo_is_taken_from_path_only() -> None:
-    with pytest.raises(ProgramError, match=r"^tempo 3\.0\.3 is not on PATH, and cannot be built from a Go module$"):
+    with pytest.raises(ToolError, match=r"^tempo 3\.0\.3 is not on PATH, and cannot be built from a Go module$"):
         ensure("tempo")
 
 
@@ -138,7 +139,7 @@ def test_a_changed_lock_of_a_go_module_means_another_build(tmp_path: Path, monke
 def test_a_broken_builder_file_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "BUILDER", tmp_path / "builder.yaml")
     (tmp_path / "builder.yaml").write_text("dist: [")
-    with pytest.raises(ProgramError, match=r"^what otelcol is built from cannot be read: ParserError: "):
+    with pytest.raises(ToolError, match=r"^what otelcol is built from cannot be read: ParserError: "):
         ensure("otelcol")
 
 

@@ -17,9 +17,11 @@ import pytest
 import yaml
 from rich.console import Console
 
+from tools.base.errors import ToolError
 from tools.base.wait import until
+from tools.cli import run
 from tools.stack import components, programs, stack
-from tools.stack.components import Component, ComponentError, Ports
+from tools.stack.components import Component, Ports
 from tools.stack.progress import print_addresses
 from tools.stack.stack import STOP_ORDER, Stack
 
@@ -45,7 +47,7 @@ def record(made: Stack, name: str, process: subprocess.Popen[bytes], *, seconds_
 
 
 def test_a_taken_port_is_named_with_who_needs_it_who_has_it_and_what_to_do(small: Stack) -> None:
-    with socket.create_server(("127.0.0.1", small.ports.redis)), pytest.raises(ComponentError) as failure:
+    with socket.create_server(("127.0.0.1", small.ports.redis)), pytest.raises(ToolError) as failure:
         small.up(only=["redis"])
     port = small.ports.redis
     name = psutil.Process().name()
@@ -68,7 +70,7 @@ def test_ports_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch: p
     monkeypatch.setenv("PROMETHEUS_PORT", "9191")
     assert Ports.from_environment() == Ports(prometheus=9191)
     monkeypatch.setenv("PROMETHEUS_PORT", "tcp://10.0.0.1:9090")
-    with pytest.raises(ComponentError, match=r"^PROMETHEUS_PORT=tcp://10\.0\.0\.1:9090 is no port$"):
+    with pytest.raises(ToolError, match=r"^PROMETHEUS_PORT=tcp://10\.0\.0\.1:9090 is no port$"):
         Ports.from_environment()
 
 
@@ -83,7 +85,7 @@ def test_a_dead_component_is_noticed_and_its_last_words_of_this_run_are_shown(tm
     log.write_text("an earlier run\n")
     part = python("import sys; sys.exit('the reason')")
     process = components.start(part, tmp_path)
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         components.wait_ready(part, process, tmp_path)
     assert str(failure.value) == f"example died. Its log: {log}, which ends with\n  the reason"
     process.wait()
@@ -93,7 +95,7 @@ def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(t
     part = python("import time; print('still busy', flush=True); time.sleep(60)")
     process = components.start(part, tmp_path)
     until(lambda: "busy" in components.log_file(tmp_path, "example").read_text(), "its first word")
-    with pytest.raises(ComponentError, match=r"example was not ready after 0 s.*\n  still busy$"):
+    with pytest.raises(ToolError, match=r"example was not ready after 0 s.*\n  still busy$"):
         components.wait_ready(part, process, tmp_path, deadline=0.0)
     components.kill(process)
     process.wait()
@@ -101,12 +103,12 @@ def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(t
 
 def test_a_missing_program_is_one_line(tmp_path: Path) -> None:
     part = Component("example", ("/nowhere/program",), ready=lambda: True)
-    with pytest.raises(ComponentError, match=r"^example cannot be started: .*No such file.*/nowhere/program'$"):
+    with pytest.raises(ToolError, match=r"^example cannot be started: .*No such file.*/nowhere/program'$"):
         components.start(part, tmp_path)
 
 
 def test_when_one_fails_nothing_of_it_is_left_running(small: Stack) -> None:
-    with pytest.raises(ComponentError, match=r"^simulator died\."):
+    with pytest.raises(ToolError, match=r"^simulator died\."):
         small.up(only=["redis", "simulator"])
     assert [small.state(name) for name in small.names] == ["not running"] * len(small.names)
     assert components.holder(small.ports.redis) is None
@@ -192,15 +194,15 @@ def test_commands_that_need_the_stack_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stack, "STATE", tmp_path / "state")
-    assert stack.main(["run", "--", "true"]) == 1
-    assert stack.main(["logs"]) == 1
-    assert stack.main(["logs", "redi"]) == 1
-    assert stack.main(["down"]) == 0
-    said = capfd.readouterr().out.splitlines()
-    assert said[0] == "nothing is running: make up"
-    assert said[1] == "There are no logs yet: make up"
-    assert said[2].startswith("redi is no component; there are service, worker, ")
-    assert said[3] == "Nothing is running."
+    for words in (["run", "--", "true"], ["load"], ["dead"], ["replay"], ["erase", "5511999990000"], ["logs"]):
+        assert run(words) == 1
+    assert run(["logs", "redi"]) == 2
+    assert run(["down"]) == 0
+    said = capfd.readouterr()
+    told = said.err.splitlines()
+    assert told[:6] == [*["clinic: nothing is running: make up"] * 5, "clinic: there are no logs yet: make up"]
+    assert told[-1].endswith("there is no component redi; did you mean redis or worker?")
+    assert said.out == "Nothing is running.\n"
     assert not (tmp_path / "state").exists()
 
 
@@ -297,8 +299,7 @@ def test_a_grafana_on_the_path_is_started_with_the_addresses_of_all_others(
 def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
-    message = r"nothing is known here of 'new:1'; tools/stack/components\.py has the list"
-    with pytest.raises(ComponentError, match=message):
+    with pytest.raises(ToolError, match=r"is known here of 'new:1'; tools/stack/rendered\.py has the list"):
         components.render_prometheus(source, tmp_path / "out.yml", Ports())
 
 
@@ -311,14 +312,6 @@ def test_promtool_accepts_the_configuration(tmp_path: Path, rendered: bool) -> N
     check = (programs.ensure("promtool"), "check", "config", "--lint=all", "--lint-fatal", file)
     run = subprocess.run(check, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_every_make_target_is_listed_with_what_it_does() -> None:
-    lines = (programs.ROOT / "Makefile").read_text().splitlines()
-    targets = [target for line in lines if line.startswith(".PHONY:") for target in line.split()[1:]]
-    shown = subprocess.check_output(("make", "--no-print-directory"), cwd=programs.ROOT, text=True)
-    listed = [line.split()[1] for line in shown.splitlines()]
-    assert listed == targets
 
 
 @pytest.mark.parametrize("names", [("jaeger",), ("tempo", "grafana")])

@@ -3,8 +3,8 @@
 import http.server
 import json
 import os
+import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,20 +15,28 @@ import psutil
 import pytest
 
 from tests.support.clones import copy
+from tools.base.errors import ToolError
 from tools.stack import stack
-from tools.stack.components import ComponentError, Ports, variable
+from tools.stack.components import Ports, variable
 from tools.stack.stack import Stack
 from tools.stack.where import where
 
 ASKING = {
-    "tools.show.trace": ["a" * 32],
-    "tools.show.slow": [],
-    "tools.show.firing": ["show"],
-    "tools.commands.preview": [],
-    "tools.commands.dashboards": ["pull"],
-    "tools.commands.drill": ["HighErrorRate"],
+    "trace": ["a" * 32],
+    "slow": [],
+    "alerts": [],
+    "silence": ["HighErrorRate"],
+    "unsilence": ["HighErrorRate"],
+    "preview": [],
+    "dashboards": ["pull"],
+    "drill": ["HighErrorRate"],
+    "load": [],
+    "run": ["true"],
+    "dead": [],
+    "replay": [],
+    "erase": ["5511999990000"],
 }
-"""Every tool that asks a running stack, and how."""
+"""Every verb that asks a running stack, and how."""
 
 
 @pytest.fixture
@@ -90,7 +98,7 @@ def test_the_environments_address_goes_before_the_running_stacks(state: Path, mo
 @pytest.mark.usefixtures("state")
 def test_where_nothing_runs_the_usual_port_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_PORT", str(Ports.free().prometheus))
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         where("prometheus")
     assert str(failure.value) == "prometheus of this clone is not running: make up, or set PROMETHEUS_URL."
 
@@ -98,7 +106,7 @@ def test_where_nothing_runs_the_usual_port_is_nobody(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("state")
 def test_who_has_the_usual_port_instead_is_named(stranger: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_PORT", str(stranger.port))
-    with pytest.raises(ComponentError) as failure:
+    with pytest.raises(ToolError) as failure:
         where("prometheus")
     name = f"{psutil.Process().name()} (pid {os.getpid()})"
     assert str(failure.value).endswith(f" Who answers at http://127.0.0.1:{stranger.port} is none of its: {name}.")
@@ -106,7 +114,7 @@ def test_who_has_the_usual_port_instead_is_named(stranger: SimpleNamespace, monk
 
 def test_a_part_that_died_is_nobody_though_the_others_run(state: Path) -> None:
     record(state, "redis", Ports.free())
-    with pytest.raises(ComponentError, match=r"^prometheus of this clone is not running"):
+    with pytest.raises(ToolError, match=r"^prometheus of this clone is not running"):
         where("prometheus")
 
 
@@ -118,16 +126,16 @@ def test_a_record_that_a_power_loss_left_damaged_is_none(state: Path, damaged: s
     assert stack.this_clone().pid("prometheus") is None
 
 
-@pytest.mark.parametrize("tool", ASKING)
-def test_no_tool_asks_another_clones_stack(clone: Path, stranger: SimpleNamespace, tool: str) -> None:
+@pytest.mark.parametrize("verb", ASKING)
+def test_no_verb_asks_another_clones_stack(clone: Path, stranger: SimpleNamespace, verb: str) -> None:
     environment = {name: text for name, text in os.environ.items() if not name.endswith("_URL")}
     environment |= {variable(port): str(stranger.port) for port in asdict(Ports())}
     run = subprocess.run(
-        [sys.executable, "-m", tool, *ASKING[tool]], cwd=clone, env=environment, capture_output=True, encoding="utf-8"
+        [clone / ".venv/bin/clinic", verb, *ASKING[verb]], env=environment, capture_output=True, encoding="utf-8"
     )
     said = run.stdout + run.stderr
     assert (run.returncode, stranger.asked) == (1, [])
-    assert "not running" in said
+    assert re.search("not running|nothing is running", said)
     assert "make up" in said
     assert "Traceback" not in said
 

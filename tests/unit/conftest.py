@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observability.tracing import Telemetry, init_tracing
+from app.observability.telemetry import Telemetry, init_tracing
 from tools.base.otlp_sink import Sink
 
 # What Python's audit hooks say of each way to start a process.

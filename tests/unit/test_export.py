@@ -13,7 +13,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanContext, Tracer
 
 from app.observability import export
-from app.observability.export import CountingBatchProcessor, LostSpans, Spool
+from app.observability.export import Spool
+from app.observability.lost_spans import LostSpans
+from app.observability.processors import CountingBatchProcessor
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import format_trace_id
 
 from app.observability import trace_span
 from app.observability.logs import JsonFormatter
-from app.observability.tracing import Telemetry
+from app.observability.telemetry import Telemetry
 
 
 @pytest.fixture

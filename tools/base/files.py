@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from tools.base.errors import ToolError
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is one: a tenth of the time
 
 
@@ -45,7 +47,7 @@ class Finding:
         return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
 
 
-class SourceError(Exception):
+class SourceError(ToolError):
     """Files that cannot be read for what they should be; `findings` says which and why."""
 
     def __init__(self, *findings: Finding) -> None:

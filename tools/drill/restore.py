@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import psutil
 
-from tools.stack.components import ComponentError
+from tools.base.errors import ToolError
 
 if TYPE_CHECKING:
     from tools.stack.stack import Stack
@@ -74,13 +74,13 @@ def alone(stack: "Stack") -> Iterator[None]:
     """No other drill runs within.
 
     Raises:
-        ComponentError: one does.
+        ToolError: one does.
     """
     with (stack.folder / "drill.lock").open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ComponentError("a drill is running: wait for its end, or end it with Ctrl-C where it runs") from None
+            raise ToolError("a drill is running: wait for its end, or end it with Ctrl-C where it runs") from None
         yield
 
 
@@ -88,7 +88,7 @@ def undo_left(stack: "Stack", say: Report) -> None:
     """Undo what a drill that was killed has left; nothing if none was.
 
     Raises:
-        ComponentError: a drill is running, or a component does not start.
+        ToolError: a drill is running, or a component does not start.
     """
     if not stack.folder.exists():
         return

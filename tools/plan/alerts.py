@@ -5,7 +5,7 @@ from typing import Any
 
 from tools.base.files import Sources
 from tools.check.collector import Checked
-from tools.commands.check import knows_what_is_asked
+from tools.check.consumers import knows_what_is_asked
 from tools.history.backtest import ALERTMANAGER, Behaviour, Outcome, run
 from tools.history.choice import History
 from tools.model.consumers import RULES, Consumer, affected, consumers
@@ -25,7 +25,7 @@ def judge(plan: Plan, base: Sources, edit: Sources, history: History, report: Re
 
     Raises:
         CannotRunError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
-        ProgramError: the backtest cannot be built.
+        ToolError: the backtest cannot be built.
         SourceError: a file cannot be read.
     """
     before, after = run((base, edit), history, report)

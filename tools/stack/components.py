@@ -25,6 +25,7 @@ import psutil
 import yaml
 
 from tools.base.clock import zone
+from tools.base.errors import ToolError
 from tools.base.files import collector_extras
 from tools.stack import databases as embedded
 from tools.stack import programs
@@ -43,10 +44,6 @@ _DAMAGED = re.compile(  # bbolt in the stack of what panicked, not in a dump of 
     re.MULTILINE,
 )
 _STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
-
-
-class ComponentError(Exception):
-    """A component cannot start, or died; the text says why and holds its last log lines."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,12 @@ class Ports:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The defaults, but for those that the environment sets. Raises ComponentError for one that is no port."""
+        """The defaults, but for those that the environment sets. Raises ToolError for one that is no port."""
         ports = {}
         for name in (one.name for one in fields(cls)):
             if text := os.environ.get(variable(name)):
                 if not text.isdecimal() or not 0 < int(text) < 65536:
-                    raise ComponentError(f"{variable(name)}={text} is no port")
+                    raise ToolError(f"{variable(name)}={text} is no port")
                 ports[name] = int(text)
         return cls(**ports)
 
@@ -169,7 +166,7 @@ def log_file(folder: Path, name: str) -> Path:
 
 
 def start(component: Component, folder: Path) -> psutil.Popen:
-    """Start its process, which outlives ours. Raises ComponentError."""
+    """Start its process, which outlives ours. Raises ToolError."""
     log = log_file(folder, component.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     no_proxy = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), HOST, "localhost")))
@@ -189,13 +186,13 @@ def start(component: Component, folder: Path) -> psutil.Popen:
                 start_new_session=True,  # Ctrl-C in the terminal is meant for us
                 **{"cwd": ROOT} | embedded.as_account(component.account),
             )
-    except (OSError, embedded.EmbeddedError) as error:
-        raise ComponentError(f"{component.name} cannot be started: {error}") from error
+    except (OSError, ToolError) as error:
+        raise ToolError(f"{component.name} cannot be started: {error}") from error
 
 
 @contextmanager
 def running(component: Component, folder: Path) -> Iterator[None]:
-    """It is ready within, and gone afterwards. Raises ComponentError: it does not start."""
+    """It is ready within, and gone afterwards. Raises ToolError: it does not start."""
     process = start(component, folder)
     try:
         wait_ready(component, process, folder)
@@ -206,14 +203,14 @@ def running(component: Component, folder: Path) -> Iterator[None]:
 
 
 def is_ready(component: Component, process: psutil.Process, folder: Path) -> bool:
-    """Whether it is ready. Raises ComponentError, with its last log lines, if it is dead."""
+    """Whether it is ready. Raises ToolError, with its last log lines, if it is dead."""
     if not is_running(process):
         raise died(component.name, folder)
     return component.ready()
 
 
 def wait_ready(component: Component, process: psutil.Process, folder: Path, deadline: float = READY_SECONDS) -> None:
-    """Wait this many seconds at most. Raises ComponentError, with the last log lines, if it dies or is late."""
+    """Wait this many seconds at most. Raises ToolError, with the last log lines, if it dies or is late."""
     end = time.monotonic() + deadline
     while not is_ready(component, process, folder):
         if time.monotonic() > end:
@@ -221,14 +218,14 @@ def wait_ready(component: Component, process: psutil.Process, folder: Path, dead
         time.sleep(POLL_SECONDS)
 
 
-def died(name: str, folder: Path) -> ComponentError:
+def died(name: str, folder: Path) -> ToolError:
     """The error for one that is dead."""
-    return ComponentError(f"{name} died. {_last_lines(folder, name)}")
+    return ToolError(f"{name} died. {_last_lines(folder, name)}")
 
 
-def late(name: str, folder: Path, deadline: float) -> ComponentError:
+def late(name: str, folder: Path, deadline: float) -> ToolError:
     """The error for one that is not ready in time."""
-    return ComponentError(f"{name} was not ready after {deadline:.0f} s. {_last_lines(folder, name)}")
+    return ToolError(f"{name} was not ready after {deadline:.0f} s. {_last_lines(folder, name)}")
 
 
 def stop(process: psutil.Process, stop_signal: int, seconds: float) -> None:
@@ -462,7 +459,7 @@ def switched_on(receivers: Path | None) -> list[str]:
 def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
     """Put loopback addresses for the host names of compose, and absolute paths for relative ones.
 
-    Raises ComponentError for a configuration that is no YAML, or a host that only compose has.
+    Raises ToolError for a configuration that is no YAML, or a host that only compose has.
     """
     addresses = {
         "otel-collector:8889": f"{HOST}:{ports.collector_derived}",
@@ -476,10 +473,10 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
             for group in job["static_configs"]:
                 group["targets"] = [addresses[target] for target in group["targets"]]
     except yaml.YAMLError as error:
-        raise ComponentError(f"{source} is no YAML: {error}") from error
+        raise ToolError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
-        raise ComponentError(
-            f"{source}: nothing is known here of {error}; tools/stack/components.py has the list"
+        raise ToolError(
+            f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list"
         ) from error
     config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -489,10 +486,10 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
 def _beside(source: Path, pattern: str) -> str:
     """An absolute pattern for one that is relative to this file, whose own path may hold what patterns are made of.
 
-    Raises ComponentError for a *, which Prometheus takes for a pattern, escaped or not.
+    Raises ToolError for a *, which Prometheus takes for a pattern, escaped or not.
     """
     if "*" in str(source.parent):
-        raise ComponentError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
+        raise ToolError(f"Prometheus takes no folder with a * in its name: rename {source.parent}")
     return str(Path(re.sub(r"([\\*?\[])", r"\\\1", str(source.parent))) / pattern)
 
 
@@ -531,13 +528,13 @@ def alertmanager(folder: Path, ports: Ports, receivers: Path | None, report: Rep
 def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Path | None) -> None:
     """Put the local receiver's loopback address and absolute paths for what compose has.
 
-    Raises ComponentError for a configuration that is no YAML.
+    Raises ToolError for a configuration that is no YAML.
     """
     ours = {"http://simulator:8085": _url(ports.simulator), "/run/secrets": str(receivers or target.parent / "secrets")}
     try:
         config = _replaced(yaml.safe_load(source.read_text("utf-8")), ours)
     except yaml.YAMLError as error:
-        raise ComponentError(f"{source} is no YAML: {error}") from error
+        raise ToolError(f"{source} is no YAML: {error}") from error
     config["templates"] = [_beside(source, pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

@@ -1,14 +1,14 @@
 """What docs/alerts.md and the runbooks say of the rules: tables, numbers of the objectives, each runbook's first line.
 
-`python -m tools.write.alerts_page` writes them, `make check` compares; the rest of these pages is people's.
+`make docs` writes them, `make check` compares; the rest of these pages is people's.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from simulator import entry
-from tools.base.files import ROOT, Sources
+from tools.base.files import Finding, Sources
+from tools.check.collector import Checked
 from tools.model import contract
 from tools.model.alerts import Alert, alerts, objectives, targets
 from tools.model.consumers import consumers
@@ -84,13 +84,8 @@ def _percent(share: float) -> str:
     return f"{share * 100:.6g}%"
 
 
-def main() -> int:
-    """Write them all."""
-    for path, text in pages(Sources.of_disk()):
-        (ROOT / path).write_text(text, "utf-8")
-    print(f"{PAGE}, {RUNBOOKS}")
-    return 0
-
-
-if __name__ == "__main__":
-    entry.run(main)
+def writes_alert_pages(it: Checked) -> Iterator[Finding]:
+    """docs/alerts.md and the runbooks' first lines are what the rules say."""
+    for path, wanted in pages(it.sources):
+        if it.sources.text(path) != wanted:
+            yield Finding(path, 0, "is not what the rules say: `make docs` writes it")

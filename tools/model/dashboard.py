@@ -1,4 +1,4 @@
-"""A dashboard's JSON as Grafana understands it: variables, steps, which options and colours a series has."""
+"""A dashboard's JSON as Grafana understands it: panels, variables, steps, which options and colours a series has."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 import promql_parser as promql
 
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -37,10 +38,6 @@ _STEPS = (
     (2700, 1800),
 )
 _LONGEST_STEP = 3600
-
-
-class PreviewError(Exception):
-    """No picture can be drawn; one line says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +84,20 @@ class Panel:
 
     def field(self, name: str) -> Json:
         """How the series of this name is shown."""
-        return field(self.data.get("fieldConfig", {"defaults": {}, "overrides": []}), name)
+        return field(self.data, name)
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One file."""
+    """One file: its name, and what it says."""
 
-    data: Json
+    name: str
+    text: str
+
+    @cached_property
+    def data(self) -> Json:
+        """All of it."""
+        return dict(json.loads(self.text))
 
     @property
     def uid(self) -> str:
@@ -107,7 +110,24 @@ class Dashboard:
         return str(self.data["title"])
 
     @cached_property
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[Json]:
+        """All, rows included, in the order of the file."""
+        return [one for panel in self.data["panels"] for one in (panel, *panel.get("panels", []))]
+
+    @property
+    def shown(self) -> list[Json]:
+        """Panels that show something."""
+        return [panel for panel in self.panels if panel["type"] != ROW]
+
+    @property
+    def targets(self) -> Iterator[tuple[Json, Json]]:
+        """Each query with its panel."""
+        for panel in self.shown:
+            for target in panel.get("targets", []):
+                yield panel, target
+
+    @cached_property
+    def opened(self) -> list[Panel]:
         """All from top to bottom, rows too; a collapsed one is opened, and what is below it moves down."""
         found: list[Panel] = []
         moved = 0
@@ -122,41 +142,46 @@ class Dashboard:
 
     @property
     def annotations(self) -> list[Json]:
-        """Those that are queries and switched on."""
-        listed = self.data.get("annotations", {}).get("list", [])
-        return [one for one in listed if one.get("enable") and one.get("expr")]
+        """Those that are queries; Grafana's own one is none."""
+        return [one for one in self.data.get("annotations", {}).get("list", []) if "builtIn" not in one]
 
     @property
     def seconds(self) -> int:
         """How far it looks back when it is opened."""
-        return duration(str(self.data["time"]["from"]).removeprefix("now-"))
+        return seconds(str(self.data["time"]["from"]).removeprefix("now-"))
+
+    @property
+    def variables(self) -> list[Json]:
+        """What one chooses at the top."""
+        return list(self.data.get("templating", {}).get("list", []))
 
     @cached_property
-    def variables(self) -> dict[str, str]:
-        """What each stands for when nothing was chosen; `All` takes everything."""
-        return {one["name"]: _chosen(one) for one in self.data.get("templating", {}).get("list", [])}
+    def chosen(self) -> dict[str, str]:
+        """What each variable stands for when nothing was chosen; `All` takes everything."""
+        return {one["name"]: _chosen(one) for one in self.variables}
 
 
 def load(path: Path) -> Dashboard:
-    """Read one. Raises PreviewError."""
+    """Read one. Raises ToolError."""
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PreviewError(f"{path.name} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict) or not {"uid", "title", "panels", "time"} <= data.keys():
-        raise PreviewError(f"{path.name} is no dashboard in the classic format")
-    return Dashboard(data)
+        found = Dashboard(path.name, path.read_text("utf-8"))
+        is_one = {"uid", "title", "panels", "time"} <= found.data.keys()
+    except (OSError, ValueError, TypeError) as error:
+        raise ToolError(f"{path.name} cannot be read as JSON: {error}") from error
+    if not is_one:
+        raise ToolError(f"{path.name} is no dashboard in the classic format")
+    return found
 
 
-def shipped() -> list[Dashboard]:
-    """All of the repository. Raises PreviewError."""
+def shipped_dashboards() -> list[Dashboard]:
+    """All of the repository. Raises ToolError."""
     return [load(path) for path in sorted(FOLDER.glob("*.json"))]
 
 
-def duration(text: str) -> int:
-    """Seconds of `90s`, `30m`, `6h`, `1d`. Raises PreviewError."""
+def seconds(text: str) -> int:
+    """Seconds of `90s`, `30m`, `6h`, `1d`. Raises ToolError."""
     if not re.fullmatch(r"[1-9]\d*[smhd]", text):
-        raise PreviewError(f"{text} is no duration: 30m, 6h or 1d is one")
+        raise ToolError(f"{text} is no duration: 30m, 6h or 1d is one")
     return int(promql.parse_duration(text).total_seconds())
 
 
@@ -177,17 +202,32 @@ def substitute(text: str, variables: Mapping[str, str], seconds: int, step: int)
     return _VARIABLE.sub(lambda match: known.get(match[1] or match[2], match[0]), text)
 
 
+def asked(expression: str, job: str, lane: str = ".*") -> str:
+    """The query that Grafana sends of a short time, when a job and lanes are chosen."""
+    return substitute(expression, {"job": job, "lane": lane}, 0, SCRAPE)
+
+
 def name(target: Json, labels: Mapping[str, str]) -> str:
     """What the series is called."""
-    form = target.get("legendFormat", "")
-    if form in ("", "__auto"):
+    if target.get("legendFormat", "") in ("", "__auto"):
         inside = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
         return labels.get("__name__", "") + (f"{{{inside}}}" if inside else "")
-    return _PLACEHOLDER.sub(lambda match: labels.get(match[1], ""), form)
+    return legend(target, labels)
 
 
-def field(config: Json, name: str) -> Json:
-    """How a `fieldConfig` shows the series of this name: defaults with overrides over them, `custom` as `custom.…`."""
+def legend(target: Json, labels: Mapping[str, str]) -> str:
+    """What the target's legend says of a series; empty where it has none."""
+    return _PLACEHOLDER.sub(lambda match: labels.get(match[1], ""), target["legendFormat"])
+
+
+def placeholders(target: Json) -> set[str]:
+    """The labels that a legend names."""
+    return set(_PLACEHOLDER.findall(target["legendFormat"]))
+
+
+def field(panel: Json, name: str) -> Json:
+    """How a panel shows the series of this name: defaults with overrides over them, `custom` as `custom.…`."""
+    config = panel.get("fieldConfig", {"defaults": {}, "overrides": []})
     defaults = config["defaults"]
     found: Json = defaults | {f"custom.{key}": value for key, value in defaults.get("custom", {}).items()}
     for override in config["overrides"]:
@@ -216,12 +256,12 @@ def _chosen(variable: Json) -> str:
 
 
 def takes(matcher: Json, name: str) -> bool:
-    """Whether an override is about the series of this name. Raises PreviewError."""
+    """Whether an override is about the series of this name. Raises ToolError."""
     wanted: str = matcher["options"]
     if matcher["id"] == "byName":
         return wanted == name
     if matcher["id"] != "byRegexp":
-        raise PreviewError(f"an override matches {matcher['id']}, which the preview cannot: byName and byRegexp it can")
+        raise ToolError(f"an override matches {matcher['id']}, which the preview cannot: byName and byRegexp it can")
     if wanted.startswith("/"):
         return re.search(wanted.strip("/"), name) is not None
     return re.fullmatch(wanted, name) is not None

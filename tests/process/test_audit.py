@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.base.errors import ToolError
+from tools.cli import run
 from tools.commands import audit
-from tools.stack.programs import ROOT, STANDARD, ProgramError
+from tools.stack.programs import ROOT, STANDARD
 
 LOCKS = {*ROOT.glob("requirements/*.txt"), *ROOT.glob("tools/go/*.txt")}
 MODULES = set(ROOT.glob("tools/go/*/go.mod"))
@@ -34,25 +36,25 @@ def test_all_are_run_and_one_that_finds_something_fails_the_audit(
 
     runs = {"one": command("clean", 0), "two": command("found", 3), "three": command("clean too", 0)}
     monkeypatch.setattr(audit, "commands", lambda: runs)
-    assert audit.main() == 1
+    assert run(["audit"]) == 1
     lines = capfd.readouterr().out.split("\n")
     assert [line for line in lines if line] == [
         *("== one", "clean", "== two", "found", "== three", "clean too"),
         "found something, or could not ask: two",
     ]
     monkeypatch.setattr(audit, "commands", lambda: {"one": command("clean", 0)})
-    assert audit.main() == 0
+    assert run(["audit"]) == 0
 
 
 def test_a_program_that_cannot_be_built_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def ensure(name: str, _: object) -> Path:
-        raise ProgramError(f"{name} cannot be had")
+        raise ToolError(f"{name} cannot be had")
 
     monkeypatch.setattr(audit, "ensure", ensure)
-    assert audit.main() == 1
-    assert capsys.readouterr().err == "govulncheck cannot be had\n"
+    assert run(["audit"]) == 1
+    assert capsys.readouterr().err == "clinic: govulncheck cannot be had\n"
 
 
 def test_dependabot_looks_into_every_folder_with_something_pinned() -> None:

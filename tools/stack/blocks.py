@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tools.base.errors import ToolError
 from tools.stack import components
 from tools.stack.components import HOST, Component, Ports
-from tools.stack.programs import ProgramError, ensure
+from tools.stack.programs import ensure
 
 
 def create(text: Path, folder: Path, what: str, *, longest: str = "7d") -> None:
@@ -17,13 +18,13 @@ def create(text: Path, folder: Path, what: str, *, longest: str = "7d") -> None:
     values of labels by whole blocks.
 
     Raises:
-        ProgramError: promtool cannot be had, or does not take the text.
+        ToolError: promtool cannot be had, or does not take the text.
     """
     options = ("--quiet", f"--max-block-duration={longest}")
     command = [str(ensure("promtool")), "tsdb", "create-blocks-from", *options, "openmetrics", str(text), str(folder)]
     run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if run.returncode:
-        raise ProgramError(f"promtool made no blocks of {what}: {run.stderr.strip()}")
+        raise ToolError(f"promtool made no blocks of {what}: {run.stderr.strip()}")
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def served(data: Path, folder: Path) -> Iterator[str]:
     """The address of a Prometheus over these blocks, which writes beside them; its own files are in the folder.
 
     Raises:
-        ComponentError: it does not start.
-        ProgramError: there is no Prometheus.
+        ToolError: it does not start.
+        ToolError: there is no Prometheus.
     """
     config = folder / "prometheus.yml"
     config.write_text("{}", "utf-8")

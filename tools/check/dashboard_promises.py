@@ -6,9 +6,8 @@ Keep in step: ../../prometheus/*.yaml and the contract's targets, whose numbers 
 import re
 from typing import NamedTuple
 
-from tests.grafana.dashboards import Json
-from tools.check.rule_tests import rules_of
-from tools.check.rule_tests import shipped as shipped_rules
+from tools.model.dashboard import Json
+from tools.model.rules import rules_of, shipped_rules
 
 TITLES = [
     "Request Latency (P50, P95, P99)",

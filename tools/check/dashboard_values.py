@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.grafana.dashboards import Dashboard, Json, asked, field, legend, placeholders
-from tests.grafana.database import (
+from tools.base.prometheus import Prometheus
+from tools.check.dashboard_samples import (
     CACHE,
     CLASSIFICATION,
     CONVERSATIONS,
     DATABASE,
     FULL,
+    HALF_AN_HOUR,
     HYDRATION,
     IDEMPOTENCY,
     JOB,
@@ -23,9 +24,9 @@ from tests.grafana.database import (
     QUIET,
     REPLIES,
     STILL,
-    Prometheus,
     quantile,
 )
+from tools.model.dashboard import Dashboard, Json, asked, field, legend, placeholders
 from tools.model.expected import SHIPPED
 
 GAP = math.nan
@@ -293,7 +294,7 @@ def wrong_panels(dashboard: Dashboard, prometheus: Prometheus, only: int | None 
 def _values(panel: Json, prometheus: Prometheus, at: int, lane: str) -> Iterator[tuple[str, float]]:
     for target in panel["targets"]:
         for one in prometheus.query(asked(target["expr"], JOB, lane), at):
-            yield legend(target, one["metric"]), float(one["value"][1])
+            yield legend(target, one.labels), one.value
 
 
 def _same(found: list[tuple[str, float]], wanted: Mapping[str, float]) -> bool:
@@ -305,10 +306,10 @@ def _same(found: list[tuple[str, float]], wanted: Mapping[str, float]) -> bool:
 
 def _labels(where: str, target: Json, rows: Mapping[str, Shown], prometheus: Prometheus) -> Iterator[str]:
     for one in prometheus.query(asked(target["expr"], JOB), FULL):
-        name = legend(target, one["metric"])
-        further = set(one["metric"]) - placeholders(target)
-        if name in rows and (further != set(rows[name].labels.split()) or one["metric"].get("job", JOB) not in _JOBS):
-            yield f"{where} {name}: {one['metric']}"
+        name = legend(target, one.labels)
+        further = set(one.labels) - placeholders(target)
+        if name in rows and (further != set(rows[name].labels.split()) or one.labels.get("job", JOB) not in _JOBS):
+            yield f"{where} {name}: {one.labels}"
 
 
 _JOBS = {JOB, "prometheus", "alertmanager", *SCRAPED}
@@ -327,7 +328,7 @@ def wrong_annotations(dashboard: Dashboard, prometheus: Prometheus) -> Iterator[
         yield f"{dashboard.uid} marks other things"
     for one in dashboard.annotations:
         found = [
-            (at, *(legend({"legendFormat": one[key]}, series["metric"]) for key in ("titleFormat", "textFormat")))
+            (at, *(legend({"legendFormat": one[key]}, series.labels) for key in ("titleFormat", "textFormat")))
             for at in (FULL, QUIET, NEVER)
             for series in prometheus.query(asked(one["expr"], JOB), at)
         ]
@@ -342,7 +343,9 @@ def wrong_variables(dashboard: Dashboard, prometheus: Prometheus) -> Iterator[st
             query = asked(one["query"]["query"], JOB).removeprefix("label_values(").removesuffix(")")
             selector, _, label = query.rpartition(", ")
             found = {
-                (at, value) for at in (FULL, QUIET, NEVER) for value in prometheus.label_values(label, selector, at)
+                (at, value)
+                for at in (FULL, QUIET, NEVER)
+                for value in prometheus.label_values(label, selector, at - HALF_AN_HOUR, at)
             }
             if found != VARIABLES[one["name"]] or one["definition"] != one["query"]["query"]:
                 yield f"{dashboard.uid} {one['name']}: {sorted(found)}"

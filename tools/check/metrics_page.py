@@ -1,21 +1,14 @@
-"""The contract for people and for other tools.
-
-`python -m tools.write.metrics_page` writes docs/metrics.md; `… --registry DIR` exports the contract as an OpenTelemetry
-semantic-convention registry, which Weaver (https://github.com/open-telemetry/weaver) can check and generate from.
+"""The contract for people, docs/metrics.md, and as an OpenTelemetry semantic-convention registry, which Weaver
+(https://github.com/open-telemetry/weaver) can check and generate from.
 """
 
-import argparse
-import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import yaml
-
-from simulator.entry import run
-from tools.base.files import ROOT, SourceError, Sources
-from tools.model.consumers import Consumer, affected, consumers
-from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute, load
+from tools.base.files import Finding
+from tools.check.collector import Checked
+from tools.model.consumers import Consumer, affected
+from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute
 
 PAGE = "docs/metrics.md"
 NAMESPACE = "healthcare"
@@ -128,27 +121,8 @@ def _member(value: str) -> dict[str, str]:
     return {"id": name, "value": value, "brief": value, "stability": "stable"}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page or the registry; 1 if the contract cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m tools.write.metrics_page", description=__doc__)
-    parser.add_argument("--registry", type=Path, metavar="DIR", help="write the registry into this folder instead")
-    folder: Path | None = parser.parse_args(arguments).registry
-    sources = Sources.of_disk()
-    try:
-        contract, using = load(sources), consumers(sources)
-    except SourceError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in registry(contract).items():
-            (folder / name).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
-        print(f"{len(contract.metrics)} metrics in {folder}")
-    else:
-        (ROOT / PAGE).write_text(page(contract, using), "utf-8")
-        print(PAGE)
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)
+def writes_metrics_page(it: Checked) -> Iterator[Finding]:
+    """docs/metrics.md is what the contract says."""
+    wanted = page(it.contract, it.consumers)
+    if PAGE not in it.sources.paths or it.sources.text(PAGE) != wanted:
+        yield Finding(PAGE, 0, f"is not what {PATH} says: `make docs` writes it")

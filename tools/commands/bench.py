@@ -1,18 +1,20 @@
-"""CPU and memory of each process while idle and under load, on a stack of its own: `make bench`."""
+"""Measure each process' CPU and memory.
 
-import argparse
+While idle and under load, on a stack of its own.
+"""
+
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import psutil
-from rich.console import Console
 from rich.table import Table
 
-from simulator.entry import run
 from simulator.load import send
 from simulator.messages import generate
+from tools.base.console import terminal
 from tools.stack.components import Ports
 from tools.stack.stack import Stack
 
@@ -52,28 +54,26 @@ def usage(stack: Stack, before: dict[str, float], seconds: float) -> dict[str, U
     return {name: Usage((after[name] - before[name]) / seconds, memory(stack, name)) for name in stack.names}
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="of each phase (default: 60)")
-    parser.add_argument("--rate", type=float, default=50.0, help="messages a second under load (default: 50)")
-    options = parser.parse_args()
-    console = Console()
+@click.command("bench", help=__doc__)
+@click.option("--seconds", type=click.IntRange(1), default=60, show_default=True, help="Of each phase.")
+@click.option("--rate", type=click.FloatRange(0.1), default=50.0, show_default=True, help="Messages a second.")
+def command(seconds: int, rate: float) -> None:
+    console = terminal()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         stack = Stack(Path(folder) / "state", Ports.free(), {"service": {"REPLIES_PER_SENDER_PER_MINUTE": "100000"}})
         try:
             console.print("Starting a stack …")
             stack.up()
             time.sleep(10)  # what start-up left to do is not idleness
-            console.print(f"Idle for {options.seconds} s …")
+            console.print(f"Idle for {seconds} s …")
             before, start = cpu_seconds(stack), time.monotonic()
-            time.sleep(options.seconds)
+            time.sleep(seconds)
             idle = usage(stack, before, time.monotonic() - start)
-            console.print(f"{options.rate:g} messages/s for {options.seconds} s …")
+            console.print(f"{rate:g} messages/s for {seconds} s …")
             before, start = cpu_seconds(stack), time.monotonic()
-            deliveries = generate(seed=7, count=round(options.seconds * options.rate))
+            deliveries = generate(seed=7, count=round(seconds * rate))
             secret = stack.service_environment()["WEBHOOK_SECRET"]
-            report = send(deliveries, stack.url("service"), secret, options.rate)
+            report = send(deliveries, stack.url("service"), secret, rate)
             loaded = usage(stack, before, time.monotonic() - start)
         finally:
             stack.remove()
@@ -94,7 +94,3 @@ def main() -> None:
         + ", ".join(f"P{round(q * 100)} {report.latency(q) * 1000:.1f} ms" for q in (0.5, 0.95, 0.99))
         + "; CPU in per cent of one core, the sender's not included"
     )
-
-
-if __name__ == "__main__":
-    run(main)

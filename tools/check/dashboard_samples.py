@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import httpx
-
-from tools.history.blocks import create, served
+from tools.base.prometheus import Prometheus
 from tools.model.expected import SHIPPED
+from tools.stack.blocks import create, served
 
 JOB = "healthcare-backend"
 COLLECTOR = "otel-collector"
@@ -294,31 +292,6 @@ def _lines() -> Iterator[str]:
     yield "# EOF\n"
 
 
-class Prometheus:
-    """Asks one."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._client = httpx.Client(timeout=30, trust_env=False)
-
-    def query(self, expression: str, at: float) -> list[dict[str, Any]]:
-        """The series that it gives; a query that Prometheus refuses gives one that says so."""
-        answer = self._client.get(f"{self._url}/api/v1/query", params={"query": expression, "time": at}).json()
-        if answer["status"] != "success":
-            return [{"metric": {"refused": answer["error"]}, "value": [at, "NaN"]}]
-        return [one for one in answer["data"]["result"] if isinstance(one, dict)]
-
-    def label_values(self, label: str, selector: str, at: float) -> list[str]:
-        """What a variable offers."""
-        params = {"match[]": selector, "start": str(at - HALF_AN_HOUR), "end": str(at)}
-        values: list[str] = self._client.get(f"{self._url}/api/v1/label/{label}/values", params=params).json()["data"]
-        return values
-
-    def close(self) -> None:
-        """Asks no more."""
-        self._client.close()
-
-
 @contextmanager
 def filled(folder: Path) -> Iterator[Prometheus]:
     """One with all of this, and nothing else."""
@@ -326,9 +299,5 @@ def filled(folder: Path) -> Iterator[Prometheus]:
     with text.open("w", encoding="utf-8") as file:
         file.writelines(_lines())
     create(text, data, "the series made by hand", longest="2h")  # so that no two moments share a block
-    with served(data, folder) as url:
-        asking = Prometheus(url)
-        try:
-            yield asking
-        finally:
-            asking.close()
+    with served(data, folder) as url, Prometheus(url) as prometheus:
+        yield prometheus
