@@ -34,5 +34,5 @@ def test_the_plan_on_the_page_is_what_the_plan_says(shipped: Sources, example: E
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example.title for example in EXAMPLES])
 def test_the_check_takes_the_good_edits_and_refuses_the_others(shipped: Sources, example: Example) -> None:
-    findings = [finding for finding in check(edited(shipped, example.diff)) if finding.file != "docs/metrics.md"]
-    assert bool(findings) == (example in BAD)
+    found = check(edited(shipped, example.diff), programs=False)  # whether the Collector takes them, the plan says
+    assert any(finding.file != "docs/metrics.md" for finding in found) == (example in BAD)
