@@ -12,6 +12,7 @@ from rich.table import Table
 from simulator import counts
 from simulator.load import Report, send_async
 from simulator.messages import generate
+from simulator.settings import SimulatorError
 
 VERIFY_SECONDS = 60.0  # flush 5 s and scrape 5 s make 10; the rest is for a slow machine
 POLL_SECONDS = 0.5
@@ -32,12 +33,8 @@ class Plan:
     quiet: bool
 
 
-class LoadError(Exception):
-    """The load cannot be sent; the text is one line that says what to do."""
-
-
 def run(plan: Plan, console: Console) -> bool:
-    """Send, compare, print. True if all is as it should be. Raises LoadError, PrometheusError."""
+    """Send, compare, print. True if all is as it should be. Raises SimulatorError."""
     _reach(plan.url)
     before = counts.read(plan.prometheus_url) if plan.verify else {}
     report = Report()
@@ -72,7 +69,7 @@ def _reach(url: str) -> None:
     try:
         httpx.get(f"{url}/health", timeout=5.0, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise LoadError(
+        raise SimulatorError(
             f"no service at {url} ({type(error).__name__}): start it with `make up`, or set --url"
         ) from error
 

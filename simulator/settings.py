@@ -3,12 +3,12 @@
 import os
 
 
-class SettingMissingError(Exception):
-    """A setting is nowhere; the text says what to do."""
+class SimulatorError(Exception):
+    """Something is missing: a setting, the service, Prometheus; the text is a line that says what to do."""
 
 
 def setting(name: str) -> str:
-    """The value from the environment. Raises SettingMissingError."""
+    """The value from the environment. Raises SimulatorError."""
     if value := os.environ.get(name):
         return value
-    raise SettingMissingError(f"{name} is not set: `make load` sets it, for the running stack")
+    raise SimulatorError(f"{name} is not set: `make load` sets it, for the running stack")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.base.files import ROOT
-from tools.check.rule_tests import rules_of, shipped
+from tools.model.rules import rules_of, shipped_rules
 
-RULES = shipped()
+RULES = shipped_rules()
 RUNBOOKS = ROOT / "docs" / "runbooks"
 DOCUMENTED = "prometheus-alerts.yaml"
 

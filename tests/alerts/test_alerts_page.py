@@ -6,10 +6,10 @@ import pytest
 
 from tests.alerts.conftest import ALERTS
 from tools.base.files import Sources
-from tools.commands.check import check
+from tools.check.alerts_page import PAGE, first_line, pages
+from tools.check.checks import check
 from tools.model.alerts import Alert
 from tools.model.contract import PATH, Target
-from tools.write.alerts_page import PAGE, first_line, pages
 
 RULES = "prometheus/prometheus-alerts.yaml"
 SHIPPED = Sources.of_disk()

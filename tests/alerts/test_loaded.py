@@ -11,10 +11,10 @@ from tools.base.files import Sources
 from tools.base.otlp import Spec, send, traces
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
-from tools.check.rule_tests import rules_of
 from tools.model import contract
+from tools.model.rules import rules_of
 from tools.replay.collector import Collector
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 from tools.write.notifications import running
 

@@ -1,15 +1,15 @@
-"""Every rule is broken, each reason is needed, and a break is tried; `make rulemutants` tries all."""
+"""Every rule is broken, each reason is needed, and a break is tried; `make mutants ARGS=rules` tries all."""
 
 from tests.support.mutants import idle_reasons
-from tools.check.rule_tests import shipped
+from tools.model.rules import shipped_rules
 from tools.mutants.rules import REASONS, Trial, mutants
 
-ALL = list(mutants(shipped()))
+ALL = list(mutants(shipped_rules()))
 
 
 def test_every_rule_is_broken_in_several_ways() -> None:
     rules = {(mutant.path, mutant.place) for mutant in ALL}
-    documents = shipped()
+    documents = shipped_rules()
     assert len(rules) == sum(len(group["rules"]) for document in documents.values() for group in document["groups"])
     assert len({(mutant.path, mutant.name, str(mutant.rule)) for mutant in ALL}) == len(ALL)
 

@@ -13,9 +13,10 @@ import yaml
 
 from tests.alerts.conftest import ALERTS, DOCUMENTED, RULES, RUNBOOKS, Alert
 from tools.base.files import ROOT, Sources
-from tools.check.rule_tests import RuleTests, failures, rules_of, shipped_tests
+from tools.check.rule_tests import RuleTests, failures, shipped_tests
 from tools.model import contract
 from tools.model.consumers import parse
+from tools.model.rules import rules_of
 from tools.stack.programs import ensure
 
 TESTS = {one.name: one for one in shipped_tests()}

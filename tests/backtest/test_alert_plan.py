@@ -9,12 +9,12 @@ import pytest
 
 from tests.backtest.conftest import MINUTE, RULES, START, make, past
 from tools.base.files import Sources
-from tools.commands import plan as command
-from tools.commands.plan import plan
+from tools.cli import run as clinic
 from tools.history.backtest import ALERTMANAGER, Behaviour
 from tools.history.choice import History
 from tools.plan import alerts
 from tools.plan.changes import Change, Effect, Plan
+from tools.plan.compare import plan
 from tools.plan.timeline import COLUMNS, draw, picture
 
 QUEUE = 'mem0_write_queue_size{job="healthcare-backend",instance="a"}'
@@ -224,7 +224,7 @@ def run(base: Sources, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def edited(rules: str, *arguments: str) -> int:
         monkeypatch.setattr(Sources, "of_disk", lambda: base.edited(RULES, rules))
         monkeypatch.setattr(Sources, "of_commit", lambda _: base)
-        return command.main(["--history", str(folder), *arguments])
+        return clinic(["plan", "--history", str(folder), *arguments])
 
     return edited
 

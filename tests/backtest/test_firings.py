@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from tests.backtest.conftest import HOUR, MINUTE, START, between, fired, make, minutes, outcome, past
+from tools.base.errors import CannotRunError
 from tools.base.files import Sources
+from tools.base.prometheus import PrometheusError
 from tools.base.wait import until
 from tools.history.choice import History, choose
-from tools.replay.version import CannotRunError
 from tools.stack import stack
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.programs import ensure
 
 EVERYTHING = """\
@@ -143,7 +144,7 @@ def test_a_running_prometheus_is_read_over_its_own_api(prometheus: tuple[str, in
 def test_a_history_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotRunError, match="is no folder"):
         choose(str(tmp_path / "none"), Sources.of_disk())
-    with pytest.raises(CannotRunError, match="does not answer as Prometheus"):
+    with pytest.raises(PrometheusError, match="does not answer"):
         choose(f"http://{HOST}:1", Sources.of_disk())
     empty = choose(str(tmp_path), Sources.of_disk())
     with pytest.raises(CannotRunError, match="there is no block"):

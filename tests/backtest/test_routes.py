@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 from tests.backtest.conftest import minutes, outcome, told, version
+from tools.base.errors import CannotRunError
 from tools.history.backtest import run
 from tools.history.choice import History
-from tools.replay.version import CannotRunError
 from tools.stack.programs import GO_FILES, ensure
 
 RULES = """\

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tools.drill import restore
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.programs import ROOT
 from tools.stack.stack import CHOICES_FILE, Stack
 
@@ -21,7 +21,8 @@ from tools.stack.stack import CHOICES_FILE, Stack
 def run(code: str, stack: Stack) -> subprocess.Popen[str]:
     """Python that knows this stack as the clone's: another process, so that none of its children are ours."""
     begin = (
-        "import sys; from pathlib import Path; from tools.stack import stack; stack.RECEIVERS = None;"  # nobody real
+        "import sys; from pathlib import Path; from tools import cli; from tools.stack import stack; "
+        "stack.RECEIVERS = None; "  # nobody real
         f"stack.STATE = Path({str(stack.folder)!r}); "
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
@@ -32,7 +33,7 @@ def run(code: str, stack: Stack) -> subprocess.Popen[str]:
 
 def make(target: str, stack: Stack) -> str:
     """What `make up` or `make down` says."""
-    process = run(f"sys.exit(stack.main([{target!r}]))", stack)
+    process = run(f"sys.exit(cli.run([{target!r}]))", stack)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     return output

@@ -8,7 +8,8 @@ import pytest
 from simulator.messages import PATIENTS
 from tests.alerts.conftest import ALERTS
 from tools.base.files import ROOT
-from tools.commands.drill import main, rounds
+from tools.cli import run
+from tools.commands.drill import rounds
 from tools.drill.faults import FAULTS, ROUNDS
 from tools.drill.report import hints_of, markdown
 from tools.drill.run import Result
@@ -33,25 +34,25 @@ def test_no_notification_is_waited_for_only_where_prometheus_knows_nobody_to_tel
 
 
 def test_alone_it_lists_every_alert_with_what_its_drill_does(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
+    assert run(["drill"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, fault in FAULTS.items():
         assert any(line.split()[:2] == [name, fault.name] and line.rstrip().endswith(fault.what) for line in lines)
 
 
 def test_an_unknown_alert_is_answered_with_those_that_are_spelled_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["HighErorRate"]) == 2
-    assert capsys.readouterr().out.startswith("There is no alert HighErorRate. Did you mean HighErrorRate or ")
-    assert main(["zzz"]) == 2
-    assert capsys.readouterr().out == "There is no alert zzz. All of them: make drill\n"
+    assert run(["drill", "HighErorRate"]) == 2
+    assert "there is no alert HighErorRate; did you mean HighErrorRate or " in capsys.readouterr().err
+    assert run(["drill", "zzz"]) == 2
+    assert "there is no alert zzz; there are " in capsys.readouterr().err
 
 
 def test_without_a_running_stack_it_says_how_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stack, "STATE", tmp_path)
-    assert main(["TargetDown"]) == 1
-    assert capsys.readouterr().out.rstrip().endswith("Start them first: make up")
+    assert run(["drill", "TargetDown"]) == 1
+    assert capsys.readouterr().err.rstrip().endswith("Start them first: make up")
 
 
 def test_while_somebody_real_would_be_notified_it_refuses(
@@ -61,8 +62,8 @@ def test_while_somebody_real_would_be_notified_it_refuses(
     (tmp_path / "pagerduty-routing-key").write_text("a key")
     monkeypatch.setattr(stack, "STATE", tmp_path / "state")
     monkeypatch.setattr(stack, "RECEIVERS", tmp_path)
-    assert main(["TargetDown"]) == 1
-    assert " ".join(capsys.readouterr().out.split()).startswith("pagerduty, slack would be told: ")
+    assert run(["drill", "TargetDown"]) == 1
+    assert " ".join(capsys.readouterr().err.split()).startswith("clinic: pagerduty, slack would be told: ")
 
 
 def test_one_alert_is_its_fault_alone_and_all_are_all_rounds() -> None:

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from tests.drills.conftest import choose, make, run, state
+from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.drill import restore
 from tools.drill.faults import ROUNDS, Fault
 from tools.drill.report import LiveScreen, print_results
 from tools.drill.run import Result, drilling, play
 from tools.drill.scene import Scene
-from tools.stack.components import ComponentError, Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 NAMED = {fault.name: fault for faults in ROUNDS for fault in faults}
@@ -75,7 +76,7 @@ def in_order(result: Result) -> None:
 @contextmanager
 def command(stack: Stack, alert: str) -> Iterator[subprocess.Popen[str]]:
     """`make drill` in this stack."""
-    process = run(f"from tools.drill.__main__ import main; sys.exit(main([{alert!r}]))", stack)
+    process = run(f"sys.argv[1:] = ['drill', {alert!r}]; cli.main()", stack)
     try:
         yield process
     finally:
@@ -105,9 +106,9 @@ def test_what_a_killed_drill_has_left_is_undone_by_make_up_and_by_nobody_while_i
     before = state(stack)
     with command(stack, "OtelCollectorQueueNearlyFull") as drill:
         until(lambda: stands_still(stack, "jaeger"), "the trace store stands still", seconds=90, every=0.5)
-        with pytest.raises(ComponentError, match=r"^a drill is running"):
+        with pytest.raises(ToolError, match=r"^a drill is running"):
             restore.undo_left(stack, print)
-        with pytest.raises(ComponentError, match=r"^a drill is running"), drilling(stack):
+        with pytest.raises(ToolError, match=r"^a drill is running"), drilling(stack):
             pass
         drill.kill()
         drill.wait()

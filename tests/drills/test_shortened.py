@@ -12,16 +12,17 @@ import pytest
 import yaml
 
 from tools.base.files import ROOT
-from tools.check.rule_tests import name, rules_of, shipped
 from tools.drill import shortened
 from tools.drill.shortened import SHORTEST_SECONDS, shorter
-from tools.stack.components import Ports, render_alertmanager
+from tools.model.rules import rule_name, rules_of, shipped_rules
+from tools.stack.ports import Ports
 from tools.stack.programs import ensure
+from tools.stack.rendered import render_alertmanager
 
-SHIPPED = shipped()
+SHIPPED = shipped_rules()
 COPIES = shortened.rules()
 PAIRS = [
-    pytest.param(rule, copy, id=f"{path}-{name(rule)}-{number}")
+    pytest.param(rule, copy, id=f"{path}-{rule_name(rule)}-{number}")
     for path, document in SHIPPED.items()
     for number, (rule, copy) in enumerate(zip(rules_of(document), rules_of(COPIES[path]), strict=True))
 ]
@@ -91,7 +92,7 @@ def test_offsets_and_subqueries_are_shortened_too() -> None:
 def test_the_shipped_rules_are_not_touched() -> None:
     before = deepcopy(SHIPPED)
     shortened.rules()
-    assert shipped() == before == SHIPPED
+    assert shipped_rules() == before == SHIPPED
 
 
 def test_promtool_accepts_the_copies(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.grafana.database import Prometheus, filled
+from tools.base.prometheus import Prometheus
+from tools.check.dashboard_samples import filled
 
 
 @pytest.fixture(scope="module")

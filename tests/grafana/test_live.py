@@ -12,14 +12,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.grafana.dashboards import asked, legend, placeholders, shipped
-from tests.grafana.database import CONVERSATIONS, JOB, REQUESTS, WEBHOOK
-from tests.grafana.expected import PANELS
 from tools.base.otlp import FASTAPI, SERVICE, Spec, attributes, metrics, send, traces
 from tools.base.wait import until
+from tools.check.dashboard_samples import CONVERSATIONS, JOB, REQUESTS, WEBHOOK
+from tools.check.dashboard_values import PANELS
+from tools.model.dashboard import asked, legend, placeholders, shipped_dashboards
 from tools.model.expected import SHIPPED
 from tools.show.trace import STORES, fetch
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
 
 MILLISECOND = 1_000_000
@@ -122,7 +122,7 @@ def at_once(uid: str, panel: int) -> bool:
 
 def shown(live: Live, uid: str) -> dict[int, dict[str, frozenset[str]]]:
     """The series of each panel: its name, and the labels that its name does not have."""
-    [dashboard] = [one for one in shipped() if one.uid == uid]
+    [dashboard] = [one for one in shipped_dashboards() if one.uid == uid]
     found: dict[int, dict[str, frozenset[str]]] = {}
     for panel, target in dashboard.targets:
         line = (uid, panel["id"], target["legendFormat"])
@@ -158,7 +158,7 @@ def test_every_panel_shows_the_same_series_of_real_spans_as_of_the_filled_promet
 
 DIAMONDS = [
     pytest.param(target["expr"], id=f"{panel['title']} {target['legendFormat']}")
-    for dashboard in shipped()
+    for dashboard in shipped_dashboards()
     for panel, target in dashboard.targets
     if target.get("exemplar")
 ]

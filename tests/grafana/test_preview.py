@@ -1,6 +1,7 @@
 """The preview shows what the dashboard's JSON says of what Prometheus answers."""
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.base.errors import ToolError
 from tools.base.files import Sources
+from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
+from tools.cli import run
 from tools.commands import preview as command
 from tools.history import recorded as played
-from tools.history.blocks import create
-from tools.show.preview.answers import Exemplar, Prometheus
+from tools.model.dashboard import ROW, Dashboard, Panel, load, shipped_dashboards, step, substitute
+from tools.model.dashboard import seconds as parsed
 from tools.show.preview.colours import EXEMPLAR, colour
 from tools.show.preview.content import Content, Drawn, Note, Window, ask, notes
-from tools.show.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, load, shipped, step, substitute
-from tools.show.preview.drawing import calculated, draw, size, thresholds
+from tools.show.preview.drawing import draw
+from tools.show.preview.graph import calculated, thresholds
+from tools.show.preview.picture import size
 from tools.show.preview.units import formatted
+from tools.stack.history_server import create
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC
 MINUTE = 60
@@ -53,7 +59,7 @@ def test_all_of_a_variable_is_everything_and_several_are_alternatives() -> None:
         {"name": "status", "current": {"value": ["error", "other"]}},
         {"name": "datasource", "current": {}},
     ]
-    found = Dashboard({"templating": {"list": listed}}).variables
+    found = Dashboard("a", json.dumps({"templating": {"list": listed}})).chosen
     assert found == {"lane": ".*", "job": "backend", "status": "(error|other)", "datasource": ""}
 
 
@@ -114,7 +120,7 @@ def test_a_collapsed_row_is_opened_and_what_is_below_moves_down() -> None:
     tall = {"x": 0, "y": 12, "w": 12, "h": 9}
     inside = [placed("right", 12, 12), placed("left", 12, gridPos=tall)]
     given = [placed("below", 7), placed("row", 6, panels=inside), placed("above", 0)]
-    found = [(one.title, one.place[1]) for one in Dashboard({"panels": given}).panels]
+    found = [(one.title, one.place[1]) for one in Dashboard("a", json.dumps({"panels": given})).opened]
     assert found == [("above", 0), ("row", 6), ("left", 7), ("right", 7), ("below", 16)]
 
 
@@ -247,7 +253,7 @@ def test_an_exemplar_is_a_diamond_and_what_was_annotated_is_shaded() -> None:
     shown = panel()
     content = Content(WINDOW, [drawn(1.0, shown)])
     assert not pixels(draw(shown, content, dt.UTC), EXEMPLAR).any()
-    content.exemplars = [Exemplar(START + 30 * MINUTE, 1.0, "0af7651916cd43dd8448eb211c80319c")]
+    content.exemplars = [Exemplar({}, START + 30 * MINUTE, 1.0, "0af7651916cd43dd8448eb211c80319c")]
     found = pixels(draw(shown, content, dt.UTC), EXEMPLAR)
     assert 10 < found.sum() < 60
     before = np.asarray(draw(shown, content, dt.UTC)).astype(int)
@@ -317,7 +323,7 @@ def test_a_panel_asks_what_its_queries_say(prometheus: Prometheus) -> None:
     data = panel(targets=targets).data
     fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": "orange"}}
     data["fieldConfig"]["overrides"] = [{"matcher": {"id": "byName", "options": "fixed"}, "properties": [fixed]}]
-    found = ask(Panel(data), shipped()[0], prometheus, START, START + 3600)
+    found = ask(Panel(data), shipped_dashboards()[0], prometheus, START, START + 3600)
     assert [one.name for one in found.series] == ["the faq lane", "second", "fixed"]
     assert found.series[0].values == pytest.approx([0.2] * len(found.window.times))
     assert [one.colour for one in found.series] == [colour("green"), colour("semi-dark-yellow"), ORANGE]
@@ -328,7 +334,7 @@ def test_the_alert_list_shows_what_fires_then_and_has_the_labels(prometheus: Pro
     every = panel("alertlist", options=states)
     some = panel("alertlist", options=states | {"alertInstanceLabelFilter": '{severity=~"critical|warning"}'})
     names = [
-        sorted(one.name for one in ask(which, shipped()[0], prometheus, START, at).series)
+        sorted(one.name for one in ask(which, shipped_dashboards()[0], prometheus, START, at).series)
         for which, at in ((every, START + 1500), (some, START + 1500), (every, START + 2700))
     ]
     assert names == [["HighErrorRate", "Watchdog"], ["HighErrorRate"], []]
@@ -337,15 +343,16 @@ def test_the_alert_list_shows_what_fires_then_and_has_the_labels(prometheus: Pro
 def test_every_panel_of_every_dashboard_becomes_a_picture_of_its_size(prometheus: Prometheus, tmp_path: Path) -> None:
     source = command.Source("a test", prometheus, START, START + 3600, dt.UTC)
     told: list[str] = []
-    made = command.preview(shipped(), source, START, START + 3600, tmp_path, told.append)
-    panels = [(one, shown) for one in shipped() for shown in one.panels if shown.type != ROW]
+    made = command.preview(shipped_dashboards(), source, START, START + 3600, tmp_path, told.append)
+    panels = [(one, shown) for one in shipped_dashboards() for shown in one.opened if shown.type != ROW]
     assert told == [f"{one.title}: {shown.title}" for one, shown in panels]
     sizes = {}
     for path in tmp_path.glob("*/*.png"):
         with Image.open(path) as picture:
             sizes[path.relative_to(tmp_path).as_posix()] = picture.size
     assert sizes == {f"{one.uid}/{shown.data['id']}.png": size(*shown.place[2:]) for one, shown in panels}
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(f"{one.uid}.png" for one in shipped())
+    wanted = sorted(f"{one.uid}.png" for one in shipped_dashboards())
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == wanted
     assert made == tmp_path / "index.html"
     with Image.open(tmp_path / "healthcare-backend" / "4.png") as picture:  # an alert fired for the last ten minutes
         red = np.asarray(picture.convert("RGB")).astype(int)[60]
@@ -353,7 +360,7 @@ def test_every_panel_of_every_dashboard_becomes_a_picture_of_its_size(prometheus
 
 
 def test_what_a_dashboard_annotates_is_from_its_first_to_its_last_point(prometheus: Prometheus) -> None:
-    found = notes(shipped()[0], prometheus, START, START + 3600)
+    found = notes(shipped_dashboards()[0], prometheus, START, START + 3600)
     assert {(one.title, one.colour) for one in found if "Error" in one.title} == {("HighErrorRate", colour("red"))}
     first, second = [(one.start - START, one.end - START) for one in found if "Error" in one.title]
     assert first[0] == 1200
@@ -366,12 +373,12 @@ def test_the_played_day_has_what_rules_record_and_the_alerts_of_its_incidents() 
     day, blocks = played.blocks(Sources.of_disk())
     redis_away = day.start + 14 * 3600 + 22 * MINUTE
     with played.serving(blocks) as prometheus:
-        [hits] = prometheus.now("job:cache_hits:ratio_rate10m", redis_away)
-        [before] = prometheus.now("job:cache_hits:ratio_rate10m", redis_away - 3600)
-        budgets = prometheus.now("slo:period_error_budget_remaining:ratio", day.end)
-        firing = prometheus.now('ALERTS{alertname="CriticalErrorRate"}', redis_away)
-        quiet = prometheus.now('ALERTS{alertname="CriticalErrorRate"}', redis_away - 3600)
-    assert (hits.values[0] < 0.05, before.values[0] > 0.9) == (True, True)
+        [hits] = prometheus.query("job:cache_hits:ratio_rate10m", redis_away)
+        [before] = prometheus.query("job:cache_hits:ratio_rate10m", redis_away - 3600)
+        budgets = prometheus.query("slo:period_error_budget_remaining:ratio", day.end)
+        firing = prometheus.query('ALERTS{alertname="CriticalErrorRate"}', redis_away)
+        quiet = prometheus.query('ALERTS{alertname="CriticalErrorRate"}', redis_away - 3600)
+    assert (hits.value < 0.05, before.value > 0.9) == (True, True)
     assert {one.labels["slo"] for one in budgets} == {"webhook-latency", "webhook-success"}
     assert [one.labels["alertstate"] for one in firing] == ["firing"]
     assert quiet == []
@@ -386,18 +393,18 @@ def test_times_are_the_clock_of_the_source_or_a_time_back_from_the_end() -> None
     assert command.times(source, "30m", "08:00", 86400) == (START - 1800, START)
     young = command.Source("a test", source.prometheus, START - 600, START, zone)
     assert command.times(young, "", "", 6 * 3600) == (START - 600, START)
-    with pytest.raises(PreviewError, match="16:20 is not before 16:00"):
+    with pytest.raises(ToolError, match="16:20 is not before 16:00"):
         command.times(source, "16:20", "16:00", 86400)
-    with pytest.raises(PreviewError, match="soon is no duration"):
+    with pytest.raises(ToolError, match="soon is no duration"):
         command.times(source, "soon", "", 86400)
-    with pytest.raises(PreviewError, match="24:00 is no time of day"):
+    with pytest.raises(ToolError, match="24:00 is no time of day"):
         command.times(source, "", "24:00", 86400)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["http://127.0.0.1:1"], "Prometheus at http://127.0.0.1:1 does not answer (ConnectError): `make up` first"),
+        (["http://127.0.0.1:1"], "Prometheus at http://127.0.0.1:1 does not answer (ConnectError): `make status`"),
         (["yesterday"], "yesterday is no source"),
         (["day", "--dashboard", "mine"], "no dashboard has the uid mine"),
     ],
@@ -405,26 +412,26 @@ def test_times_are_the_clock_of_the_source_or_a_time_back_from_the_end() -> None
 def test_what_cannot_be_drawn_is_told_in_a_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert command.main([*arguments, "--folder", str(tmp_path)]) == 1
+    assert run(["preview", *arguments, "--folder", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f"preview: {words}")
+    assert told.startswith(f"clinic: {words}")
     assert told.count("\n") == 1
 
 
 def test_a_query_that_prometheus_refuses_is_named(prometheus: Prometheus) -> None:
-    with pytest.raises(PreviewError, match=r"Prometheus refuses rate\(up\): .*expected type range vector"):
-        ask(panel(targets=[{"expr": "rate(up)"}]), shipped()[0], prometheus, START, START + 3600)
+    with pytest.raises(PrometheusError, match=r"Prometheus refuses rate\(up\): .*expected type range vector"):
+        ask(panel(targets=[{"expr": "rate(up)"}]), shipped_dashboards()[0], prometheus, START, START + 3600)
 
 
 def test_files_that_are_no_dashboard_are_refused(tmp_path: Path) -> None:
     broken, other = tmp_path / "broken.json", tmp_path / "other.json"
     broken.write_text("{", "utf-8")
     other.write_text('{"elements": {}}', "utf-8")
-    with pytest.raises(PreviewError, match=r"broken\.json cannot be read as JSON"):
+    with pytest.raises(ToolError, match=r"broken\.json cannot be read as JSON"):
         load(broken)
-    with pytest.raises(PreviewError, match=r"other\.json is no dashboard in the classic format"):
+    with pytest.raises(ToolError, match=r"other\.json is no dashboard in the classic format"):
         load(other)
 
 
 def test_durations_have_a_unit() -> None:
-    assert [duration(text) for text in ("90s", "30m", "6h", "1d")] == [90, 1800, 21600, 86400]
+    assert [parsed(text) for text in ("90s", "30m", "6h", "1d")] == [90, 1800, 21600, 86400]

@@ -12,7 +12,7 @@ import pytest
 from tools.base.files import Sources
 from tools.commands import preview as command
 from tools.history import recorded as played
-from tools.show.preview.dashboard import ROW, Dashboard, shipped
+from tools.model.dashboard import ROW, Dashboard, shipped_dashboards
 from tools.show.preview.page import NOTICE
 from tools.show.preview.page import page as written
 
@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     day, blocks = played.blocks(Sources.of_disk())
     with played.serving(blocks) as prometheus:
         source = command.Source(day.name, prometheus, day.start, day.end, day.zone)
-        return command.preview(shipped(), source, day.end - 3600, day.end, folder, lambda _: None)
+        return command.preview(shipped_dashboards(), source, day.end - 3600, day.end, folder, lambda _: None)
 
 
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -72,9 +72,9 @@ def test_the_page_shows_every_panel_without_a_server_or_anything_from_elsewhere(
     found = re.search(r'<pre id="probe">(.*?)</pre>', run.stdout, re.DOTALL)
     assert found, run.stderr
     seen = json.loads(html.unescape(found[1]))
-    panels = [(one, shown) for one in shipped() for shown in one.panels]
+    panels = [(one, shown) for one in shipped_dashboards() for shown in one.opened]
     assert seen["headings"] == [
-        text for one in shipped() for text in (one.title, *(shown.title for shown in one.panels))
+        text for one in shipped_dashboards() for text in (one.title, *(shown.title for shown in one.opened))
     ]
     pictures = [(one, shown) for one, shown in panels if shown.type != ROW]
     assert [name for name, _ in seen["images"]] == [shown.title for _, shown in pictures]
@@ -88,8 +88,8 @@ def test_the_page_shows_every_panel_without_a_server_or_anything_from_elsewhere(
 def test_the_page_says_what_it_is_and_describes_each_panel(page: Path) -> None:
     text = page.read_text("utf-8")
     assert html.escape(NOTICE) in text or NOTICE in text
-    for dashboard in shipped():
-        for panel in dashboard.panels:
+    for dashboard in shipped_dashboards():
+        for panel in dashboard.opened:
             for part in filter(None, panel.description.split("\n\n")):
                 assert html.escape(part) in text
 
@@ -99,5 +99,6 @@ def test_what_a_dashboard_says_is_text_and_never_markup() -> None:
     panels = [
         {"id": 1, "type": "stat", "title": nasty, "description": nasty, "gridPos": {"x": 0, "y": 0, "w": 3, "h": 4}}
     ]
-    made = written([Dashboard({"uid": "a", "title": nasty, "description": nasty, "panels": panels})], nasty, nasty)
+    text = json.dumps({"uid": "a", "title": nasty, "description": nasty, "panels": panels})
+    made = written([Dashboard("a", text)], nasty, nasty)
     assert "<script" not in made

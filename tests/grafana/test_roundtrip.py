@@ -15,7 +15,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.support.serving import serving
-from tools.commands.dashboards import FOLDER, DashboardError, fetch, format_all, keep, main, normal, read
+from tools.base.errors import ToolError
+from tools.cli import run as clinic
+from tools.commands.dashboards import FOLDER, fetch, format_all, keep, normal, read
 
 TOKEN, PASSWORD = "glsa_a-token", "a password"
 UID = "healthcare-backend"
@@ -74,7 +76,7 @@ def shipped(name: str = "grafana-dashboard.json") -> Json:
 
 def run(folder: Path, *arguments: str) -> int:
     """The command on a copy."""
-    return main(["--folder", str(folder), *arguments])
+    return clinic(["dashboards", *arguments, "--folder", str(folder)])
 
 
 def test_the_files_in_the_repository_are_in_normal_form() -> None:
@@ -165,7 +167,7 @@ def test_an_export_in_the_v2_format_is_refused_with_what_to_choose(
     ],
 )
 def test_what_is_no_dashboard_of_ours_is_refused(data: object, words: str) -> None:
-    with pytest.raises(DashboardError, match=words):
+    with pytest.raises(ToolError, match=words):
         normal(data)
 
 
@@ -198,12 +200,12 @@ def test_one_signs_in_by_password_or_by_token_and_is_told_when_that_fails(
     assert run(folder, "pull") == 1
     told = capsys.readouterr().err
     assert told == "dashboards: Grafana refuses (401): set GRAFANA_TOKEN, or GRAFANA_PASSWORD\n"
-    with pytest.raises(DashboardError, match="401"):
+    with pytest.raises(ToolError, match="401"):
         fetch(UID, grafana.url, {})
 
 
 def test_a_grafana_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DashboardError, match=r"Grafana at http://127\.0\.0\.1:1 does not answer \(ConnectError\)"):
+    with pytest.raises(ToolError, match=r"Grafana at http://127\.0\.0\.1:1 does not answer \(ConnectError\)"):
         fetch(UID, "http://127.0.0.1:1", {})
     monkeypatch.setenv("GRAFANA_URL", "http://127.0.0.1:1")
     assert run(folder, "pull") == 1

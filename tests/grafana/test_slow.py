@@ -10,14 +10,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
 
 from tools.base import otlp
+from tools.base.errors import ToolError
 from tools.base.otlp import FASTAPI, Spec
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.base.wait import until
+from tools.cli import run
+from tools.model.dashboard import Panel, shipped_dashboards
 from tools.show import slow, trace
-from tools.show.preview.answers import Prometheus
 from tools.show.preview.content import ask
-from tools.show.preview.dashboard import Panel, shipped
-from tools.show.trace import Exemplar, TraceError
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
 
 # Seconds by lane, and one whose trace the store does not have.
@@ -44,7 +45,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, sent: dict[tuple[str, float]
     try:
         stack.up(only=("otel-collector", "prometheus", "jaeger"))
         otlp.send(f"{HOST}:{stack.ports.collector_grpc}", otlp.traces(sent.values()))
-        until(lambda: len(trace.exemplars(stack.url("prometheus"), time.time())) >= 6, "exemplars are scraped", 40)
+        with Prometheus(stack.url("prometheus")) as prometheus:
+            until(lambda: len(trace.exemplars(prometheus, time.time())) >= 6, "exemplars are scraped", 40)
         yield stack
     finally:
         stack.remove()
@@ -70,7 +72,7 @@ def rows(text: str) -> list[list[str]]:
 def test_the_slowest_of_each_lane_are_listed_and_the_slowest_trace_is_drawn(
     sent: dict[tuple[str, float], Spec], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main([]) == 0
+    assert run(["slow"]) == 0
     told = capsys.readouterr().out
     listed = rows(told)
     assert [row[0] for row in listed if len(row) == 5] == ["price", "complex", "faq"]
@@ -86,7 +88,7 @@ def test_the_slowest_of_each_lane_are_listed_and_the_slowest_trace_is_drawn(
 def test_of_one_lane_only_that_lane_is_told(
     sent: dict[tuple[str, float], Spec], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main(["faq"]) == 0
+    assert run(["slow", "faq"]) == 0
     told = capsys.readouterr().out
     assert [row[0] for row in rows(told) if len(row) == 5] == ["faq"]
     assert f"trace {sent['faq', 0.15].trace_id.hex()}" in told
@@ -95,7 +97,8 @@ def test_of_one_lane_only_that_lane_is_told(
 @pytest.mark.usefixtures("environment")
 def test_the_usual_of_a_lane_is_the_quantile_that_the_dashboard_shows(stack: Stack) -> None:
     def usual() -> dict[str, float]:
-        return slow.p95(stack.url("prometheus"), time.time())
+        with Prometheus(stack.url("prometheus")) as prometheus:
+            return slow.p95(prometheus, time.time())
 
     until(lambda: usual().keys() == SENT.keys(), "two scrapes are there", 30)
     assert usual() == {
@@ -107,19 +110,17 @@ def test_the_usual_of_a_lane_is_the_quantile_that_the_dashboard_shows(stack: Sta
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["scheduling"], "no request of the lane scheduling in the last 15m: run `make load`"),
-        (["premium"], "there is no lane premium: faq, price, scheduling, complex"),
+        (["scheduling"], 1, "clinic: no request of the lane scheduling in the last 15m: run `make load`"),
+        (["premium"], 2, "there is no lane premium; there are faq, price, scheduling, complex"),
     ],
 )
 def test_what_cannot_be_shown_is_told_in_a_line(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert slow.main(arguments) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"slow: {words}")
-    assert told.count("\n") == 1
+    assert run(["slow", *arguments]) == code
+    assert words in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.usefixtures("environment")
@@ -127,22 +128,25 @@ def test_a_prometheus_that_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_URL", f"http://{HOST}:1")
-    assert slow.main([]) == 1
-    assert capsys.readouterr().err.startswith("slow: Prometheus at http://127.0.0.1:1 does not answer (ConnectError)")
+    assert run(["slow"]) == 1
+    assert capsys.readouterr().err.startswith("clinic: Prometheus at http://127.0.0.1:1 does not answer (ConnectError)")
 
 
 def test_traces_that_nobody_stored_are_told_after_the_table(stack: Stack) -> None:
     console = Console(file=io.StringIO(), width=160)
     another = f"{stack.url('jaeger')}/api/v3/traces/f{{0:.31}}"  # ids that it was never sent
-    with pytest.raises(TraceError, match="the store has none of these traces"):
-        slow.show(console, "", stack.url("prometheus"), (another,))
+    with (
+        Prometheus(stack.url("prometheus")) as prometheus,
+        pytest.raises(ToolError, match="the store has none of these traces"),
+    ):
+        slow.show(console, "", prometheus, (another,))
 
 
 def test_the_preview_has_of_each_point_the_slowest_exemplar_whose_trace_is_stored(
     stack: Stack, sent: dict[tuple[str, float], Spec]
 ) -> None:
-    dashboard = shipped()[0]
-    latency = next(one for one in dashboard.panels if one.title.startswith("Request Latency"))
+    dashboard = shipped_dashboards()[0]
+    latency = next(one for one in dashboard.opened if one.title.startswith("Request Latency"))
     now = int(time.time())
     with Prometheus(stack.url("prometheus")) as prometheus:
         found = ask(latency, dashboard, prometheus, now - 15 * 60, now).exemplars
@@ -156,8 +160,8 @@ def test_the_preview_has_of_each_point_the_slowest_exemplar_whose_trace_is_store
 
 def test_of_each_lane_the_three_slowest_are_shown_lanes_by_their_slowest() -> None:
     many = [("faq", 0.1), ("faq", 0.4), ("price", 0.9), ("faq", 0.2), ("faq", 0.3), ("complex", 0.35)]
-    found = slow.by_lane([Exemplar(f"{number:032x}", seconds, 0, lane) for number, (lane, seconds) in enumerate(many)])
-    assert {lane: [one.seconds for one in listed] for lane, listed in found.items()} == {
+    found = slow.by_lane([Exemplar({"lane": lane}, 0, seconds, f"{seconds}") for lane, seconds in many])
+    assert {lane: [one.value for one in listed] for lane, listed in found.items()} == {
         "price": [0.9],
         "faq": [0.4, 0.3, 0.2],
         "complex": [0.35],

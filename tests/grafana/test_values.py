@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.grafana.dashboards import Dashboard, shipped
-from tests.grafana.database import Prometheus
-from tests.grafana.expected import PANELS, wrong_annotations, wrong_panels, wrong_variables
+from tools.base.prometheus import Prometheus
+from tools.check.dashboard_values import PANELS, wrong_annotations, wrong_panels, wrong_variables
+from tools.model.dashboard import Dashboard, shipped_dashboards
 
-DASHBOARDS = shipped()
+DASHBOARDS = shipped_dashboards()
 each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.uid)
 
 

@@ -63,6 +63,7 @@ def test_the_wheel_tells_version_licence_and_what_it_needs(wheel: Path) -> None:
         folder = f"healthcare_observability-{app.__version__}.dist-info"
         metadata = files.read(f"{folder}/METADATA").decode().splitlines()
         assert files.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        assert files.read(f"{folder}/entry_points.txt").decode().splitlines()[1:] == ["clinic = tools.cli:main"]
     assert {f"Version: {app.__version__}", "License-Expression: Apache-2.0"} <= set(metadata)
     assert {"Provides-Extra: memory", "Provides-Extra: tools"} <= set(metadata)
     assert "Requires-Dist: fastapi" in metadata
@@ -85,13 +86,17 @@ print(sorted(path.name for path in Path(app.storage.__file__).parent.glob("*.sql
 
 
 def test_installed_tools_read_the_product_in_whose_folder_they_are_called(installed: Path) -> None:
-    program = "from tools.stack import programs; print(programs.__file__, programs.ROOT, programs.BUILDER.exists())"
-    assert in_package(installed, ROOT, "-c", program) == f"{installed / 'tools' / 'programs.py'} {ROOT} True"
-    assert "all agree" in in_package(installed, ROOT, "-m", "tools.commands.check")
+    program = """
+from tools.base.files import ROOT
+from tools.stack.programs import BUILDER, __file__
+print(__file__, ROOT, BUILDER.exists())
+"""
+    assert in_package(installed, ROOT, "-c", program) == f"{installed / 'tools' / 'stack' / 'programs.py'} {ROOT} True"
+    assert "all agree" in in_package(installed, ROOT, "-m", "tools.cli", "check")
 
 
 def test_installed_tools_that_are_called_elsewhere_say_what_they_miss(installed: Path, tmp_path: Path) -> None:
-    said = in_package(installed, tmp_path, "-m", "tools.commands.check", code=1)
+    said = in_package(installed, tmp_path, "-m", "tools.cli", "check", code=1)
     assert said == "the tools read and start what is in a checkout of this project: call them in one"
 
 

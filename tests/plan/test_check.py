@@ -8,13 +8,16 @@ import pytest
 
 from tests.plan.conftest import DASHBOARD_FILE, RULES_FILE, config, contract, edit
 from tools.base.files import ROOT, Finding, Sources
-from tools.commands.check import PROGRAMS, STATIC, check
+from tools.check.checks import PROGRAMS, STATIC, check
 from tools.model.collector_yaml import PATH as CONFIG
 from tools.model.contract import PATH as CONTRACT
 
 README = "otel-collector/README.md"
 PAGE = "docs/metrics.md"
 DROPPED = "          - set(span.attributes, span.cache)\n"
+
+
+CLINIC = (sys.executable, "-m", "tools.cli")
 
 
 def test_the_shipped_files_agree(shipped: Sources) -> None:
@@ -274,9 +277,17 @@ def test_a_page_that_is_not_what_the_contract_says_is_named(shipped: Sources) ->
 
 def test_the_command_tells_machines_the_same() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tools.commands.check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
+        [*CLINIC, "check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert json.loads(run.stdout) == []
-    command = [sys.executable, "-m", "tools.commands.check"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run([*CLINIC, "check"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.startswith(f"✓ all agree, {len(STATIC) + len(PROGRAMS)} checks in ")
+
+
+def test_a_dashboard_that_breaks_a_promise_is_named_and_one_of_ones_own_has_made_none(shipped: Sources) -> None:
+    path = "grafana/dashboards/otel-collector.json"
+    edited = edit(shipped, path, ('"schemaVersion": 42', '"schemaVersion": 41'))
+    [finding] = check(edited, programs=False)
+    assert str(finding) == f"{path}: is_classic_in_normal_form: another schema than the Classic one"
+    mine = edit(edited, path, ('"uid": "otel-collector"', '"uid": "mine"'))
+    assert [one for one in check(mine, programs=False) if one.file == path] == []

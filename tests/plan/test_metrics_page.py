@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from tools.base.files import Sources
+from tools.check import metrics_page
+from tools.cli import run
 from tools.model.consumers import consumers
 from tools.model.contract import load
-from tools.write import metrics_page
 
 
 def test_the_page_tells_everything_that_the_contract_says_and_who_needs_it(watched: Sources) -> None:
@@ -26,7 +27,7 @@ def test_the_page_tells_everything_that_the_contract_says_and_who_needs_it(watch
 def test_the_registry_holds_every_metric_with_its_labels_and_their_values(
     shipped: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert metrics_page.main(["--registry", str(tmp_path)]) == 0
+    assert run(["docs", "--registry", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"21 metrics in {tmp_path}\n"
     files = {file.name: yaml.safe_load(file.read_text()) for file in tmp_path.iterdir()}
     assert set(files) == {"manifest.yaml", "attributes.yaml", "metrics.yaml"}

@@ -7,11 +7,11 @@ import pytest
 
 from tests.plan.conftest import config, contract
 from tools.base.files import Sources
-from tools.commands import plan as command
-from tools.commands.plan import plan
+from tools.cli import run
 from tools.model.contract import load
-from tools.plan import changes as difference
+from tools.plan import outcomes
 from tools.plan.changes import Change, Effect, Plan
+from tools.plan.compare import plan
 from tools.replay.version import Version
 from tools.replay.workload import Workload
 
@@ -38,7 +38,7 @@ def test_the_shipped_yaml_keeps_every_promise_of_the_contract(shipped: Sources, 
     assert {bytes.fromhex(span) for span in outcome.stored["otlp_grpc"]} == workload.span_ids
     assert outcome.copies == {"otlp_grpc": 0}
     assert outcome.leaks == {}
-    assert list(difference.contract(outcome, workload.expected(rules), rules)) == []
+    assert list(outcomes.contract(outcome, workload.expected(rules), rules)) == []
 
 
 def test_the_workload_is_the_same_every_time_and_has_every_value_of_every_label(shipped: Sources) -> None:
@@ -195,7 +195,7 @@ def test_what_cannot_run_is_told_with_the_collectors_own_words(
     broken = config(watched, ('set(span.trace_state, "")', 'sett(span.trace_state, "")'))
     monkeypatch.setattr(Sources, "of_disk", lambda: broken)
     monkeypatch.setattr(Sources, "of_commit", lambda _: watched)
-    assert command.main(["--no-cost"]) == 1
+    assert run(["plan", "--no-cost"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert "cannot plan" in said.err
@@ -203,7 +203,7 @@ def test_what_cannot_run_is_told_with_the_collectors_own_words(
 
 
 def test_a_base_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["no-such-commit", "--json"]) == 1
+    assert run(["plan", "no-such-commit", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == 1
     assert answer["error"].startswith("no-such-commit: no version to compare with: fatal: ")
@@ -215,14 +215,14 @@ def test_machines_are_told_the_same_as_people(
     edited = config(watched, (ROW, ""))
     monkeypatch.setattr(Sources, "of_disk", lambda: edited)
     monkeypatch.setattr(Sources, "of_commit", lambda _: watched)
-    assert command.main(["--no-cost", "--json"]) == 1
+    assert run(["plan", "--no-cost", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["exit_code"] == 1
     assert "webhook_requests_total" in {change["subject"] for change in answer["changes"]}
     assert {"who": "alert NoPrices", "what": "goes blind"}.items() <= next(
         effect for effect in answer["effects"] if effect["who"] == "alert NoPrices"
     ).items()
-    assert command.main(["--no-cost"]) == 1
+    assert run(["plan", "--no-cost"]) == 1
     shown = capsys.readouterr().out
     for words in ("- webhook_requests_total", "Who goes blind", "alert NoPrices", "Do not ship this"):
         assert words in shown

@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import SecretStr
 
-from app.observability.export import LostSpans
+from app.observability.lost_spans import LostSpans
 from app.outbound import proxy_for
 from app.settings import Settings
 from tests.support.backend import Backend, attributes, event, new_id, patient, tree
@@ -23,7 +23,7 @@ from tests.support.pooler import PROGRAM, pooler
 from tests.support.variables import read_by_packages, table, taken_away
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
-from tools.stack.components import log_file
+from tools.stack.processes import log_file
 
 NONSENSE = "1;*\\é{"
 

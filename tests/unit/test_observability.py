@@ -14,7 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 import app.observability as observability
 from app.observability import add_span_event, init_tracing, trace_span
 from app.observability.contract import contract
-from app.observability.tracing import Telemetry, error_type
+from app.observability.telemetry import Telemetry
+from app.observability.tracing import error_type
 from tools.base.otlp_sink import Sink
 
 Sent = Callable[[], list[Span]]

@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 from rich.console import Console
 
 from tests.support.serving import serving
+from tools.cli import run
 from tools.show import trace
-from tools.show.trace import Axis, Span, draw, duration, main, parse
+from tools.show.trace import Axis, Span, draw, duration, parse
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOWHERE = "http://127.0.0.1:1"
@@ -144,14 +145,14 @@ def url(stores: FakeStores, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_trace_is_shown_from_whichever_store_has_it(
     trace_id: str, spans: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([trace_id]) == 0
+    assert run(["trace", trace_id]) == 0
     assert capsys.readouterr().out.startswith(f"trace {trace_id.lower()}   {spans} spans   ")
 
 
 @pytest.mark.usefixtures("url")
 def test_one_store_is_enough(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("JAEGER_URL", NOWHERE)
-    assert main(["b" * 32]) == 0
+    assert run(["trace", "b" * 32]) == 0
     assert "mem0.write" in capsys.readouterr().out
 
 
@@ -161,7 +162,7 @@ def test_the_slowest_of_the_newest_requests_is_found(stores: FakeStores, capsys:
     stores.exemplars = [oldest, *((f"{number:032x}", "0.1", 100.0 + number) for number in range(18))]
     stores.exemplars += [(TRACE, "0.214", 110.0), ("d" * 32, "0.2", 111.0)]
     stores.jaeger |= {"c" * 32: otlp(REQUEST), "d" * 32: otlp(REQUEST)}
-    assert main([]) == 0
+    assert run(["trace"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("The slowest of the 20 newest exemplars: lane price, 214.0 ms, ")
     assert lines[1].startswith(f"trace {TRACE}   6 spans   12.4 ms")
@@ -170,7 +171,7 @@ def test_the_slowest_of_the_newest_requests_is_found(stores: FakeStores, capsys:
 @pytest.mark.usefixtures("url")
 def test_a_request_whose_trace_is_gone_is_passed_over(stores: FakeStores, capsys: pytest.CaptureFixture[str]) -> None:
     stores.exemplars = [("e" * 32, "5", 100.0), (TRACE, "0.214", 110.0)]
-    assert main([]) == 0
+    assert run(["trace"]) == 0
     assert f"trace {TRACE}" in capsys.readouterr().out
 
 
@@ -178,7 +179,7 @@ def test_a_request_whose_trace_is_gone_is_passed_over(stores: FakeStores, capsys
 
 
 def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments) == 1
+    assert run(["trace", *arguments]) == 1
     output, error = capsys.readouterr()
     assert output == ""
     return error
@@ -186,12 +187,13 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("trace_id", ["abc", "g" * 32, f"{TRACE}0"])
 def test_a_malformed_id_is_refused(trace_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert failure([trace_id], capsys) == f"trace: '{trace_id}' is not a trace id: it takes 32 hexadecimal digits\n"
+    assert run(["trace", trace_id]) == 2
+    assert capsys.readouterr().err.endswith(f"'{trace_id}' is not a trace id: it takes 32 hexadecimal digits\n")
 
 
 @pytest.mark.usefixtures("url")
 def test_an_unknown_id_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert failure(["f" * 32], capsys).startswith(f"trace: no trace {'f' * 32} in the store: ")
+    assert failure(["f" * 32], capsys).startswith(f"clinic: no trace {'f' * 32} in the store: ")
 
 
 def test_stores_that_cannot_be_reached_are_said(
@@ -199,20 +201,20 @@ def test_stores_that_cannot_be_reached_are_said(
 ) -> None:
     for name in ("JAEGER_URL", "TEMPO_URL", "PROMETHEUS_URL"):
         monkeypatch.setenv(name, NOWHERE)
-    assert failure([TRACE], capsys).startswith(f"trace: no trace store answers at {NOWHERE} or {NOWHERE}: ")
-    assert failure([], capsys) == f"trace: Prometheus at {NOWHERE} does not answer (ConnectError): `make status`\n"
+    assert failure([TRACE], capsys).startswith(f"clinic: no trace store answers at {NOWHERE} or {NOWHERE}: ")
+    assert failure([], capsys) == f"clinic: Prometheus at {NOWHERE} does not answer (ConnectError): `make status`\n"
 
 
 @pytest.mark.usefixtures("url")
 def test_no_exemplar_yet_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    line = "trace: no request in the last 15 minutes: run `make load`, wait 10 s, try again\n"
+    line = "clinic: no request in the last 15 minutes: run `make load`, wait 10 s, try again\n"
     assert failure([], capsys) == line
 
 
 @pytest.mark.usefixtures("url")
 def test_exemplars_without_traces_are_said(stores: FakeStores, capsys: pytest.CaptureFixture[str]) -> None:
     stores.exemplars = [("e" * 32, "5", 100.0)]
-    assert failure([], capsys).startswith("trace: the store has none of the newest requests' traces: ")
+    assert failure([], capsys).startswith("clinic: the store has none of the newest requests' traces: ")
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------

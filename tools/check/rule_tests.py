@@ -6,7 +6,6 @@ tenth of the time. What the tests name, and what is recorded for it, stays as it
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -15,14 +14,9 @@ from typing import Any
 
 import yaml
 
-from tools.base.files import ROOT
 from tools.model.consumers import parse
+from tools.model.rules import FOLDER, Rule, Rules, groups_of, rules_of
 from tools.stack.programs import ensure
-
-FOLDER = ROOT / "prometheus"
-Rule = dict[str, Any]
-Rules = Mapping[str, dict[str, Any]]
-"""The rule files, parsed, by their path within prometheus/."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -76,29 +70,6 @@ class RuleTests:
             selected -= _given(self.text)
             found += [one for one in mine if one.get("record") in selected and all(one is not other for other in found)]
         return found
-
-
-def groups_of(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups of a rule file."""
-    return list(document["groups"])
-
-
-def rules_of(document: dict[str, Any]) -> Iterator[Rule]:
-    """All rules of a rule file."""
-    for group in groups_of(document):
-        yield from group["rules"]
-
-
-def name(rule: Rule) -> str:
-    """Of the alert, or of what is recorded, with its objective."""
-    slo = rule.get("labels", {}).get("slo") if "record" in rule else ""
-    return f"{rule.get('alert') or rule['record']}{f' of {slo}' if slo else ''}"
-
-
-def shipped() -> dict[str, dict[str, Any]]:
-    """All rule files as they are on the disk."""
-    paths = [FOLDER / "prometheus-alerts.yaml", *sorted((FOLDER / "rules").glob("*.yaml"))]
-    return {str(path.relative_to(FOLDER)): yaml.load(path.read_text("utf-8"), Loader=_Loader) for path in paths}  # noqa: S506
 
 
 def shipped_tests() -> list[RuleTests]:

@@ -1,20 +1,21 @@
-"""Known vulnerabilities of all that is pinned: locked Python packages and built Go programs. `make audit`.
+"""Is a vulnerability known of what is pinned?
 
-pip-audit asks osv.dev, govulncheck asks vuln.go.dev. Container images are not looked into.
+Asks osv.dev and vuln.go.dev. Exit code: 1 if so, or if one does not answer.
 """
 
 import subprocess
 import sys
 
-from simulator import entry
-from tools.stack.programs import ROOT, STANDARD, ProgramError, ensure
+import click
+
+from tools.stack.programs import ROOT, STANDARD, ensure
 
 PIP_AUDIT = "2.10.1"
 LOCKS = ("requirements/service.txt", "requirements/worker.txt", "requirements/dev.txt", "tools/go/requirements.txt")
 
 
 def commands() -> dict[str, list[str]]:
-    """What is run, by what it looks into. Raises ProgramError where a program cannot be had."""
+    """What is run, by what it looks into. Raises ToolError where a program cannot be had."""
     pip_audit = [sys.executable, "-m", "uv", "tool", "run", f"pip-audit=={PIP_AUDIT}"]
     pip_audit += ["--vulnerability-service", "osv", "--disable-pip", "--require-hashes", "--progress-spinner", "off"]
     for lock in LOCKS:
@@ -25,21 +26,12 @@ def commands() -> dict[str, list[str]]:
     }
 
 
-def main() -> int:
-    """Run all of them; 1 if one finds something or cannot ask."""
-    try:
-        runs = commands()
-    except ProgramError as error:
-        print(error, file=sys.stderr)
-        return 1
+@click.command("audit", help=__doc__)
+def command() -> int:
     failed = []
-    for name, command in runs.items():
-        print(f"== {name}", flush=True)
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    for name, words in commands().items():
+        click.echo(f"== {name}")
+        if subprocess.run(words, cwd=ROOT, check=False).returncode:
             failed.append(name)
-    print(f"found something, or could not ask: {', '.join(failed)}" if failed else "nothing known")
-    return bool(failed)
-
-
-if __name__ == "__main__":
-    entry.run(main)
+    click.echo(f"found something, or could not ask: {', '.join(failed)}" if failed else "nothing known")
+    return int(bool(failed))

@@ -1,21 +1,16 @@
-"""Dashboards from Grafana's page back into the repository, and their normal form.
+"""Take dashboards back from Grafana, and format them."""
 
-The normal form has sorted keys, and nothing that differs from one Grafana or one save to the next.
-"""
-
-import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 
-from simulator.entry import run
+from tools.base.errors import ToolError
 from tools.base.files import ROOT
-from tools.stack.components import ComponentError
 from tools.stack.stack import this_clone
 from tools.stack.where import where
 
@@ -26,20 +21,16 @@ CLASSIC = "choose the model Classic when exporting; files in the V2 format are n
 Json = dict[str, Any]
 
 
-class DashboardError(Exception):
-    """A dashboard cannot be had or taken; one line says why and what to do."""
-
-
 def normal(data: object) -> str:
-    """A dashboard's text in normal form. Raises DashboardError for what provisioning could not load."""
+    """A dashboard's text in normal form. Raises ToolError for what provisioning could not load."""
     if not isinstance(data, dict):
-        raise DashboardError("this is no dashboard: a JSON object was expected")
+        raise ToolError("this is no dashboard: a JSON object was expected")
     if str(data.get("apiVersion", "")).startswith("dashboard.grafana.app/v2") or {"elements", "layout"} & data.keys():
-        raise DashboardError(f"this is a dashboard in the V2 format: {CLASSIC}")
+        raise ToolError(f"this is a dashboard in the V2 format: {CLASSIC}")
     if "__inputs" in data:
-        raise DashboardError("this export asks for data sources: switch off “Share dashboard with another instance”")
+        raise ToolError("this export asks for data sources: switch off “Share dashboard with another instance”")
     if lacking := sorted({"panels", "schemaVersion", "title", "uid"} - data.keys()):
-        raise DashboardError(f"this is no dashboard in the classic format, it has no {', '.join(lacking)}: {CLASSIC}")
+        raise ToolError(f"this is no dashboard in the classic format, it has no {', '.join(lacking)}: {CLASSIC}")
     kept = {key: value for key, value in data.items() if key not in OF_ONE_GRAFANA}
     kept["panels"] = [_panel(panel) for panel in data["panels"]]
     if "templating" in data:
@@ -61,35 +52,35 @@ def _variable(variable: Json) -> Json:
 
 
 def fetch(uid: str, url: str, headers: Mapping[str, str], auth: tuple[str, str] | None = None) -> Json:
-    """The dashboard as it was saved last. Raises DashboardError."""
+    """The dashboard as it was saved last. Raises ToolError."""
     address = f"{url.rstrip('/')}/api/dashboards/uid/{uid}"
     try:
         answer = httpx.get(address, headers=headers, auth=auth, timeout=10, trust_env=False)
         content = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DashboardError(
+        raise ToolError(
             f"Grafana at {url} does not answer ({type(error).__name__}): start it, or set GRAFANA_URL"
         ) from error
     except ValueError as error:
-        raise DashboardError(f"{address} answers {answer.status_code} without JSON: is that Grafana?") from error
+        raise ToolError(f"{address} answers {answer.status_code} without JSON: is that Grafana?") from error
     if answer.status_code in (401, 403):
-        raise DashboardError(f"Grafana refuses ({answer.status_code}): set GRAFANA_TOKEN, or GRAFANA_PASSWORD")
+        raise ToolError(f"Grafana refuses ({answer.status_code}): set GRAFANA_TOKEN, or GRAFANA_PASSWORD")
     if answer.status_code == 404:
-        raise DashboardError(f"Grafana has no dashboard with the uid {uid}: it is the part after /d/ in its address")
+        raise ToolError(f"Grafana has no dashboard with the uid {uid}: it is the part after /d/ in its address")
     if answer.status_code == 406:  # it was saved in the V2 format, and cannot be told in the classic one
-        raise DashboardError(f"{uid} was saved in the V2 format: save it as JSON in the page and {CLASSIC}")
+        raise ToolError(f"{uid} was saved in the V2 format: save it as JSON in the page and {CLASSIC}")
     if not answer.is_success or "dashboard" not in content:
-        raise DashboardError(f"Grafana answers {answer.status_code}: {content.get('message', 'no dashboard in it')}")
+        raise ToolError(f"Grafana answers {answer.status_code}: {content.get('message', 'no dashboard in it')}")
     found: Json = content["dashboard"]
     return found
 
 
 def read(path: Path) -> object:
-    """The dashboard in a file, of an export too that wraps it. Raises DashboardError."""
+    """The dashboard in a file, of an export too that wraps it. Raises ToolError."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DashboardError(f"{path} cannot be read as JSON: {error}") from error
+        raise ToolError(f"{path} cannot be read as JSON: {error}") from error
     if isinstance(data, dict) and data.keys() >= {"dashboard", "meta"}:  # as the API gives it
         return data["dashboard"]
     if isinstance(data, dict) and str(data.get("apiVersion", "")).startswith("dashboard.grafana.app/v1"):  # Classic
@@ -106,12 +97,12 @@ def keep(data: object, instead_of: str, folder: Path) -> tuple[Path, bool]:
         folder: where ours are.
 
     Raises:
-        DashboardError: it is no classic dashboard, or none of ours has the uid.
+        ToolError: it is no classic dashboard, or none of ours has the uid.
     """
     text = normal(data)
     ours = {json.loads(path.read_text("utf-8"))["uid"]: path for path in sorted(folder.glob("*.json"))}
     if instead_of not in ours:
-        raise DashboardError(f"none of ours has the uid {instead_of}; say whose copy it is: AS={' or AS='.join(ours)}")
+        raise ToolError(f"none of ours has the uid {instead_of}; say whose copy it is: AS={' or AS='.join(ours)}")
     path = ours[instead_of]
     before = path.read_text("utf-8")
     got = json.loads(text)
@@ -123,38 +114,17 @@ def keep(data: object, instead_of: str, folder: Path) -> tuple[Path, bool]:
 
 
 def format_all(folder: Path) -> list[Path]:
-    """Bring ours into normal form; returns those that were not. Raises DashboardError, naming the file."""
+    """Bring ours into normal form; returns those that were not. Raises ToolError, naming the file."""
     changed = []
     for path in sorted(folder.glob("*.json")):
         try:
             text = normal(read(path))
-        except DashboardError as error:
-            raise DashboardError(f"{path.name}: {error}") from error
+        except ToolError as error:
+            raise ToolError(f"{path.name}: {error}") from error
         if text != path.read_text("utf-8"):
             path.write_text(text, "utf-8")
             changed.append(path)
     return changed
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "format":
-            changed = format_all(options.folder)
-            print("\n".join(f"{path.name}: now in normal form" for path in changed) or "all are in normal form")
-            return 0
-        if options.file:
-            data = read(options.file)
-            uid = options.instead_of or (str(data.get("uid")) if isinstance(data, dict) else "")
-        else:
-            data, uid = _asked(options.uid), options.instead_of or options.uid
-        path, changed_it = keep(data, uid, options.folder)
-    except (DashboardError, ComponentError) as error:
-        print(f"dashboards: {error}", file=sys.stderr)
-        return 1
-    print(f"{path.name}: written, look at it with `git diff`" if changed_it else f"{path.name}: nothing changed")
-    return 0
 
 
 def _asked(uid: str) -> Json:
@@ -167,21 +137,37 @@ def _asked(uid: str) -> Json:
     return fetch(uid, url, headers, auth)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dashboards",
-        description=__doc__,
-        epilog="GRAFANA_URL is where; GRAFANA_TOKEN, or GRAFANA_PASSWORD of GRAFANA_USER (admin), signs in.",
-    )
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where ours are")
-    commands = parser.add_subparsers(dest="command", required=True)
-    pull = commands.add_parser("pull", help="take a dashboard that was edited in Grafana's page")
-    pull.add_argument("uid", nargs="?", default="healthcare-backend", help="whose; of a copy: its own")
-    pull.add_argument("--as", dest="instead_of", metavar="UID", help="of ours, that a copy was made of")
-    pull.add_argument("--file", type=Path, help="an export instead of what is saved in Grafana")
-    commands.add_parser("format", help="bring all into normal form")
-    return parser
+_ours = click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where ours are.")
 
 
-if __name__ == "__main__":
-    run(main)
+@click.group("dashboards", help=__doc__)
+def command() -> None:
+    """Its verbs are below."""
+
+
+@command.command("pull")
+@click.argument("uid", default="healthcare-backend")
+@click.option("--as", "instead_of", metavar="UID", help="Of ours, that a copy was made of.")
+@click.option("--file", type=click.Path(path_type=Path), help="An export instead of what is saved in Grafana.")
+@_ours
+def _pull(uid: str, instead_of: str | None, file: Path | None, folder: Path) -> None:
+    """Take a dashboard that was edited in Grafana's page.
+
+    UID is its own, also of a copy. GRAFANA_URL is where; GRAFANA_TOKEN, or GRAFANA_PASSWORD of GRAFANA_USER (admin),
+    signs in. Without them it is the running stack.
+    """
+    if file:
+        data = read(file)
+        uid = str(data.get("uid")) if isinstance(data, dict) else ""
+    else:
+        data = _asked(uid)
+    path, changed = keep(data, instead_of or uid, folder)
+    print(f"{path.name}: written, look at it with `git diff`" if changed else f"{path.name}: nothing changed")
+
+
+@command.command("format")
+@_ours
+def _format(folder: Path) -> None:
+    """Bring the dashboards' files into normal form: sorted keys, nothing of one Grafana."""
+    changed = format_all(folder)
+    print("\n".join(f"{path.name}: now in normal form" for path in changed) or "all are in normal form")

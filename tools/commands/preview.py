@@ -1,34 +1,38 @@
-"""`make preview`: every panel of every dashboard as a picture, and a page with all of them."""
+"""Draw the dashboards without Grafana.
 
-import argparse
+Every panel of every dashboard, and a page with all of them.
+
+SOURCE is a Prometheus' address, or `day`: the day that ships. Without one it is what runs here.
+"""
+
 import datetime as dt
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 from PIL import Image
-from rich.console import Console
+from rich.markup import escape
 
-from simulator.entry import run
 from tools.base.clock import zone
-from tools.base.files import ROOT, SourceError, Sources
+from tools.base.console import terminal
+from tools.base.errors import ToolError
+from tools.base.files import ROOT, Sources
+from tools.base.prometheus import Prometheus
 from tools.history import recorded as played
-from tools.replay.version import CannotRunError
+from tools.model.dashboard import ROW, Dashboard, Panel, seconds, shipped_dashboards
 from tools.show.preview import content
-from tools.show.preview.answers import Prometheus
-from tools.show.preview.dashboard import ROW, Dashboard, Panel, PreviewError, duration, shipped
 from tools.show.preview.drawing import draw, together
 from tools.show.preview.page import page
-from tools.stack.components import ComponentError
-from tools.stack.programs import ProgramError, Report
+from tools.stack.programs import Report
 from tools.stack.where import where
 
 PLAYED = "day"
+FOLDER = ROOT / ".state" / "preview"
 SHADES = 192  # of a picture: half the size, and nobody sees it
 YOUNGEST = 5 * 60  # seconds; a stack that was just started is drawn over so much
 
@@ -58,7 +62,7 @@ def preview(
         report: is told which panel is drawn.
 
     Raises:
-        PreviewError: Prometheus does not answer, or refuses a query.
+        PrometheusError: it does not answer, or refuses a query.
     """
     clock = [dt.datetime.fromtimestamp(at, dt.UTC).astimezone(source.zone) for at in (start, end)]
     when = f"{clock[0]:%Y-%m-%d %H:%M} to {clock[1]:%H:%M}" + ("" if clock[0].date() == clock[1].date() else " (+1 d)")
@@ -68,7 +72,7 @@ def preview(
         (folder / dashboard.uid).mkdir()
         pictures: list[tuple[Panel, Image.Image | None]] = []
         noted = content.notes(dashboard, source.prometheus, start, end)
-        for panel in dashboard.panels:
+        for panel in dashboard.opened:
             if panel.type == ROW:
                 pictures.append((panel, None))
                 continue
@@ -94,7 +98,7 @@ def opened(given: str, report: Report) -> Iterator[Source]:
     """The source that somebody names: an address, `day`, or nothing for the running stack.
 
     Raises:
-        CannotRunError, ComponentError, PreviewError, ProgramError, SourceError: it cannot be had.
+        ToolError: it cannot be had.
     """
     if given == PLAYED:
         day, blocks = played.blocks(Sources.of_disk(), report)
@@ -102,13 +106,13 @@ def opened(given: str, report: Report) -> Iterator[Source]:
             yield Source(day.name, prometheus, day.start, day.end, day.zone)
         return
     if given and not given.startswith(("http://", "https://")):
-        raise PreviewError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
+        raise ToolError(f"{given} is no source: an address of a Prometheus is one, or {PLAYED}")
     with Prometheus(given or where("prometheus")) as prometheus:
         now = int(time.time())
-        [*found] = prometheus.now("min(min_over_time(timestamp(up)[1d:1m]))", now)
+        found = prometheus.query("min(min_over_time(timestamp(up)[1d:1m]))", now)
         if not found:
-            raise PreviewError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
-        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].values[0]), now, zone())
+            raise ToolError(f"Prometheus at {prometheus.url} has scraped nothing yet: try again in a minute")
+        yield Source(f"Prometheus at {prometheus.url}", prometheus, int(found[0].value), now, zone())
 
 
 def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
@@ -121,57 +125,45 @@ def times(source: Source, start: str, end: str, usual: int) -> tuple[int, int]:
         usual: seconds that the dashboard looks back.
 
     Raises:
-        PreviewError: no such time.
+        ToolError: no such time.
     """
     until = _clock(end, source) if end else source.end
     if start:
-        since = _clock(start, source) if ":" in start else until - duration(start)
+        since = _clock(start, source) if ":" in start else until - seconds(start)
     else:
         since = max(until - usual, min(source.first, until - YOUNGEST))
     if since >= until:
-        raise PreviewError(f"{start} is not before {end or 'now'}")
+        raise ToolError(f"{start} is not before {end or 'now'}")
     return since, until
 
 
 def _clock(text: str, source: Source) -> int:
     if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
-        raise PreviewError(f"{text} is no time of day: 16:20 is one")
+        raise ToolError(f"{text} is no time of day: 16:20 is one")
     hour, minute = map(int, text.split(":"))
     # A second before its end, a day is not over yet.
     day = dt.datetime.fromtimestamp(source.end - 1, dt.UTC).astimezone(source.zone)
     return int(day.replace(hour=hour, minute=minute, second=0, microsecond=0).timestamp())
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    console = Console(highlight=False, markup=False)
-    try:
-        dashboards = [one for one in shipped() if options.dashboard in (None, one.uid)]
-        if not dashboards:
-            raise PreviewError(f"no dashboard has the uid {options.dashboard}")
-        with console.status("") as status, opened(options.source, status.update) as source:
-            usual = source.end - source.first if options.source == PLAYED else dashboards[0].seconds
-            since, until = times(source, options.start, options.end, usual)
-            made = preview(dashboards, source, since, until, options.folder, status.update)
-    except (PreviewError, CannotRunError, ComponentError, ProgramError, SourceError) as error:
-        print(f"preview: {error}", file=sys.stderr)
-        return 1
-    console.print(f"Open {made} in a browser; it needs no server.", soft_wrap=True)
-    return 0
+@click.command("preview", help=__doc__)
+@click.argument("source", default="")
+@click.option("--start", default="", metavar="TIME", help="16:00, or how long before the end: 30m, 6h.")
+@click.option("--end", default="", metavar="TIME", help="16:20; else now, or the end of the day.")
+@click.option("--dashboard", metavar="UID", help="Only this one.")
+@click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, help="Where pictures and page go.")
+def command(source: str, start: str, end: str, dashboard: str | None, folder: Path) -> None:
+    dashboards = [one for one in shipped_dashboards() if dashboard in (None, one.uid)]
+    if not dashboards:
+        raise ToolError(f"no dashboard has the uid {dashboard}")
+    console = terminal()
+    with console.status("") as status:
 
+        def report(text: str) -> None:
+            status.update(escape(text))
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="preview", description=__doc__)
-    parser.add_argument(
-        "source", nargs="?", default="", help="a Prometheus' address, or `day`: the day that ships; else what runs here"
-    )
-    parser.add_argument("--start", default="", metavar="TIME", help="16:00, or how long before the end: 30m, 6h")
-    parser.add_argument("--end", default="", metavar="TIME", help="16:20; else now, or the end of the day")
-    parser.add_argument("--dashboard", metavar="UID", help="only this one")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".state" / "preview", help="where pictures and page go")
-    return parser
-
-
-if __name__ == "__main__":
-    run(main)
+        with opened(source, report) as opened_source:
+            usual = opened_source.end - opened_source.first if source == PLAYED else dashboards[0].seconds
+            since, until = times(opened_source, start, end, usual)
+            made = preview(dashboards, opened_source, since, until, folder, report)
+    console.print(f"Open {escape(str(made))} in a browser; it needs no server.")

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import httpx
-
+from tools.base.errors import ToolError
+from tools.base.prometheus import Prometheus
 from tools.drill import restore
 from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates, Traffic
 from tools.drill.watch import POLL_SECONDS, WATCHDOG, Progress, Watch, active
-from tools.stack.components import ComponentError, switched_on
+from tools.stack.components import switched_on
 from tools.stack.stack import DRAIN_SECONDS, Stack
 
 USUAL: Rates = {"known": 2.0}
@@ -51,15 +51,15 @@ def drilling(stack: Stack) -> Iterator[Scene]:
     """The stack with shortened rules; everything is as before when this ends, however it does.
 
     Raises:
-        ComponentError: a part of the stack does not run, another drill does, or somebody real would be notified.
+        ToolError: a part of the stack does not run, another drill does, or somebody real would be notified.
     """
     if receivers := switched_on(stack.receivers):
-        raise ComponentError(
+        raise ToolError(
             f"{', '.join(receivers)} would be told: what a drill leaves in the history can fire alerts for days. Take "
             "the files away from secrets/, then: make restart S=prometheus"
         )
     if missing := [name for name in stack.names if stack.pid(name) is None]:
-        raise ComponentError(f"not running: {', '.join(missing)}. Start them first: make up")
+        raise ToolError(f"not running: {', '.join(missing)}. Start them first: make up")
     with restore.alone(stack):
         if restore.read(stack) is not None:
             restore.undo(stack)
@@ -123,8 +123,8 @@ def _traffic(scene: Scene, rates: Rates) -> Traffic:
 
 
 def _silent(scene: Scene, alerts: Mapping[str, Fault]) -> bool:
-    with httpx.Client(timeout=5, trust_env=False) as client:
-        found = active(client, scene.stack.url("prometheus"))
+    with Prometheus(scene.stack.url("prometheus")) as prometheus:
+        found = active(prometheus)
     return found.keys().isdisjoint(alerts.keys() - {WATCHDOG})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser as promql
 import yaml
 
-from tools.check.rule_tests import groups_of, rules_of, shipped
+from tools.model.rules import groups_of, rules_of, shipped_rules
 
 SCRAPE_SECONDS = 5  # the Collector flushes as often; more would be seen by nobody
 SHORTEST_SECONDS = 4 * SCRAPE_SECONDS
@@ -64,7 +64,7 @@ def duration(text: str) -> str:
 
 def rules() -> dict[str, dict[str, Any]]:
     """The shipped rule files by path, with shorter `for`, `interval`, ranges and offsets."""
-    copies = deepcopy(shipped())
+    copies = deepcopy(shipped_rules())
     for document in copies.values():
         for group in groups_of(document):
             _shorten_key(group, "interval")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tools.base.prometheus import Prometheus, PrometheusError
 from tools.stack.stack import Stack
 
 WATCHDOG = "Watchdog"
@@ -60,6 +61,7 @@ class Watch:
     def __init__(self, stack: Stack, alerts: Mapping[str, str]) -> None:
         self._stack = stack
         self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
+        self._prometheus = Prometheus(stack.url("prometheus"), _SECONDS)
         self._heard = 0
         self._heard = max((one["number"] for one in self._told()["notifications"]), default=0)
         self._began = time.time()
@@ -72,6 +74,7 @@ class Watch:
     def close(self) -> None:
         """No more."""
         self._client.close()
+        self._prometheus.close()
 
     def end(self) -> None:
         """The fault is over."""
@@ -101,7 +104,7 @@ class Watch:
             self._hear(notification["notification"])
 
     def _states(self) -> dict[str, str]:
-        return active(self._client, self._stack.url("prometheus"))
+        return active(self._prometheus)
 
     def _note(self, one: Progress, state: str | None) -> None:
         if self._ended is None:
@@ -143,14 +146,13 @@ class Watch:
     def _ask(self, question: Callable[[], T]) -> T | None:
         try:
             return question()
-        except httpx.HTTPError:
+        except (httpx.HTTPError, PrometheusError):
             return None
 
 
-def active(client: httpx.Client, prometheus: str) -> dict[str, str]:
-    """Of each alert that is active, `firing` or `pending`."""
-    answer = client.get(f"{prometheus}/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
-    return worst((one["labels"]["alertname"], one["state"]) for one in answer)
+def active(prometheus: Prometheus) -> dict[str, str]:
+    """Of each alert that is active, `firing` or `pending`. Raises PrometheusError."""
+    return worst((one["labels"]["alertname"], one["state"]) for one in prometheus.alerts())
 
 
 def worst(states: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -18,10 +18,10 @@ from typing import Any
 import promql_parser as promql
 
 from tools.base.clock import zone
+from tools.base.errors import CannotRunError
 from tools.base.files import Sources
 from tools.history.choice import History
 from tools.model.consumers import RULES
-from tools.replay.version import CannotRunError
 from tools.stack.programs import Report, ensure
 
 PROMETHEUS = "prometheus/prometheus.yml"
@@ -117,7 +117,7 @@ def run(
 
     Raises:
         CannotRunError: Prometheus or Alertmanager refuses a file, or the history cannot be read.
-        ProgramError: the backtest cannot be built.
+        ToolError: the backtest cannot be built.
         SourceError: a file cannot be read.
     """
     program = ensure("backtest", report)

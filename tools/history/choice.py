@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
 from tools.base.clock import zone
+from tools.base.errors import CannotRunError, ToolError
 from tools.base.files import Sources
+from tools.base.prometheus import Prometheus
 from tools.history import day
-from tools.replay.version import CannotRunError
-from tools.stack.components import ComponentError
 from tools.stack.programs import Report
 from tools.stack.where import where
 
@@ -20,6 +18,7 @@ ENOUGH = 6 * 3600  # seconds; below, a running Prometheus has seen too little of
 DAY = 24 * 3600
 WARM_UP = 2 * 3600  # before what is reported, so that windows and `for` are full
 DAYS_BACK = 3
+ANSWER_SECONDS = 10.0  # is waited for Prometheus
 SHIPPED = "day"
 
 
@@ -53,8 +52,8 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
     """The history that somebody names: an address, a folder, or `day`; empty: the running stack's, else the day.
 
     Raises:
-        CannotRunError: what is named cannot be read.
-        ProgramError: the day cannot be made.
+        CannotRunError, PrometheusError: what is named cannot be read.
+        ToolError: the day cannot be made.
     """
     if given.startswith(("http://", "https://")):
         return _of_prometheus(given.rstrip("/"))
@@ -65,7 +64,7 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
     if not given:
         try:
             running = _of_prometheus(where("prometheus"))
-        except (CannotRunError, ComponentError):
+        except ToolError:
             pass
         else:
             if running.end - running.start >= ENOUGH:
@@ -85,16 +84,10 @@ def shipped(sources: Sources, report: Report = lambda _: None) -> History:
 def _of_prometheus(address: str) -> History:
     """The last 24 hours of one, or as much as it has."""
     now = int(time.time())
-    span = {"start": str(now - DAYS_BACK * DAY), "end": str(now), "step": "60"}
-    try:
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            answer = client.get(f"{address}/api/v1/query_range", params={"query": "count(up)", **span})
-        answer.raise_for_status()
-        result = answer.json()["data"]["result"]
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise CannotRunError(f"{address} does not answer as Prometheus: {error}") from error
-    if not result:
+    with Prometheus(address, ANSWER_SECONDS) as prometheus:
+        counted = prometheus.range("count(up)", now - DAYS_BACK * DAY, now, 60)
+    if not counted:
         raise CannotRunError(f"{address} has no history: nothing was scraped in the last {DAYS_BACK} days")
-    first = int(result[0]["values"][0][0])
+    first = int(counted[0].points[0][0])
     start = max(first, now - DAY)
     return History(f"Prometheus at {address}", {"prometheus": address}, start, now, min(WARM_UP, start - first), zone())

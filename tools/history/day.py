@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.base.files import Sources
-from tools.history.blocks import create
 from tools.model.contract import JOB, Contract
 from tools.model.contract import load as load_contract
+from tools.stack.history_server import create
 from tools.stack.programs import Report, cache_folder, made_once
 
 PATH = "prometheus/history/day.yaml"
@@ -278,7 +278,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> Path:
     """A folder with the day as Prometheus' blocks, made once for the same script, contract and generator.
 
     Raises:
-        ProgramError: promtool cannot be had, or does not take the day.
+        ToolError: promtool cannot be had, or does not take the day.
         SourceError: the script or the contract cannot be read.
     """
     day = Day(sources)

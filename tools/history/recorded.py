@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -10,15 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from tools.base.errors import ToolError
 from tools.base.files import Sources
+from tools.base.prometheus import Prometheus
 from tools.history import backtest
-from tools.history.blocks import create, served
 from tools.history.choice import History, shipped
 from tools.model.consumers import RULES
-from tools.show.preview.answers import Prometheus
-from tools.show.preview.dashboard import SCRAPE, PreviewError, duration
+from tools.model.dashboard import SCRAPE, seconds
+from tools.stack.history_server import create, served
 from tools.stack.programs import Report, cache_folder, made_once
 
 
@@ -34,7 +34,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
     """The day, and a folder of blocks with all of it, made once for the same day and rules.
 
     Raises:
-        CannotRunError, PreviewError, ProgramError, SourceError: it cannot be made.
+        ToolError: it cannot be made.
     """
     day = shipped(sources, report)
     made_of = [day.where, *(sources.text(path) for path in sources.matching(*RULES)), Path(__file__).read_text("utf-8")]
@@ -49,7 +49,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
 
 @contextmanager
 def serving(blocks: Path) -> Iterator[Prometheus]:
-    """A Prometheus over a copy of these blocks. Raises ComponentError, ProgramError."""
+    """A Prometheus over a copy of these blocks. Raises ToolError."""
     with tempfile.TemporaryDirectory(prefix="preview-") as name:
         data = shutil.copytree(blocks, Path(name) / "data")
         with served(data, Path(name)) as url, Prometheus(url) as asked:
@@ -63,7 +63,7 @@ def _record(sources: Sources, day: History, folder: Path, report: Report) -> Non
         names = {rule.name for rule in left}
         ready = [rule for rule in left if not names & set(re.findall(r"[\w:]+", rule.expression))]
         if not ready:
-            raise PreviewError(f"rules read each other in a circle: {', '.join(sorted(names))}")
+            raise ToolError(f"rules read each other in a circle: {', '.join(sorted(names))}")
         left = [rule for rule in left if rule not in ready]
         with serving(folder) as prometheus:
             lines = [line for rule in ready for line in _values(prometheus, rule, day, report)]
@@ -76,7 +76,7 @@ def _record(sources: Sources, day: History, folder: Path, report: Report) -> Non
 def _rules(sources: Sources) -> Iterator[_Recorded]:
     for path in sources.matching(*RULES):
         for group in sources.yaml(path).data["groups"]:
-            interval = duration(group.get("interval", f"{SCRAPE}s"))
+            interval = seconds(group.get("interval", f"{SCRAPE}s"))
             for rule in group["rules"]:
                 if "record" in rule:
                     yield _Recorded(rule["record"], rule["expr"], rule.get("labels", {}), interval)
@@ -84,12 +84,11 @@ def _rules(sources: Sources) -> Iterator[_Recorded]:
 
 def _values(prometheus: Prometheus, rule: _Recorded, day: History, report: Report) -> Iterator[str]:
     report(f"what rules record: {rule.name}")
-    times = range(day.start - day.warm_up, day.end + 1, rule.interval)
-    for series in prometheus.over(rule.expression, times):
+    for series in prometheus.range(rule.expression, day.start - day.warm_up, day.end, rule.interval):
         labels = {key: value for key, value in series.labels.items() if key != "__name__"} | rule.labels
-        for at, value in zip(times, series.values, strict=True):
-            if not np.isnan(value):
-                yield f"{rule.name}{_braces(labels)} {value} {at}\n"
+        for at, value in series.points:
+            if not math.isnan(value):
+                yield f"{rule.name}{_braces(labels)} {value} {at:.0f}\n"
 
 
 def _alerts(outcome: backtest.Outcome) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import promql_parser as promql
 
 from tools.base.files import Sources
+from tools.base.words import OneOf
 from tools.model.consumers import RULES, Consumer, affected
 from tools.model.contract import Contract, Target, seconds
 
@@ -205,3 +206,7 @@ def _shown(window: timedelta) -> str:
         if rest % size == 0:
             return f"{rest // size} {unit}"
     return f"{rest} s"
+
+
+ALERT = OneOf("alert", lambda: [one.name for one in alerts(Sources.of_disk())])
+"""An alert's name, as a word of a command."""

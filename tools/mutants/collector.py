@@ -1,10 +1,8 @@
-"""`make mutants`: the checks are checked.
+"""The checks are checked.
 
 Every small break of the Collector's YAML, of the contract and of the service's redaction is tried; each must be caught
-by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason: mutants.yaml
-beside this file has them, and names the tests that catch what a plan cannot see.
-
-Exit code: 0 if none is without a reason, else 1.
+by `make check`, by the real Collector's `validate`, by `make plan` or by a test. Survivors need a reason:
+collector.yaml beside this file has them, and names the tests that catch what a plan cannot see.
 """
 
 import os
@@ -22,21 +20,26 @@ from pathlib import Path
 
 from rich.console import Console
 
-from simulator import entry
+from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, SourceError, Sources
-from tools.check.collector import Checked
-from tools.commands.check import static, validates, writes_metrics_page
+from tools.check.checks import static
+from tools.check.metrics_page import writes_metrics_page
+from tools.check.programs import validates
 from tools.model import collector_yaml, contract
+from tools.model.repository import Repository
 from tools.mutants.of_files import Mutant, of_python, of_yaml
-from tools.mutants.verdicts import Verdict, matching, options, progress, reason, report, said, some
-from tools.plan import changes as difference
-from tools.replay.version import CannotRunError, Outcome, Version
+from tools.mutants.verdicts import Choice, Verdict, progress, reason, report, said, some
+from tools.plan import outcomes
+from tools.replay.version import Outcome, Version
 from tools.replay.workload import Workload
 
 KNOWN = Path(__file__).with_suffix(".yaml")
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
-REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
+REDACTION_TESTS = (
+    *(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export")),
+    *(f"tests/process/test_{name}.py" for name in ("log_lines", "starting")),
+)
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
 
 
@@ -52,7 +55,7 @@ def look(mutant: Mutant) -> Verdict[Mutant]:
     if mutant.path in REDACTION:
         return Verdict(mutant)
     try:
-        it = Checked(_shipped().edited(mutant.path, mutant.text))
+        it = Repository(_shipped().edited(mutant.path, mutant.text))
     except SourceError:
         return Verdict(mutant, "check: schema")
     for rule in static(it):
@@ -65,7 +68,7 @@ def run(mutant: Mutant) -> Verdict[Mutant]:
     if mutant.path in REDACTION:
         return Verdict(mutant, _tested(mutant), reason(KNOWN, mutant))
     edited = _shipped().edited(mutant.path, mutant.text)
-    if next(validates(Checked(edited)), None):
+    if next(validates(Repository(edited)), None):
         return Verdict(mutant, "check: validates")
     return Verdict(mutant, _planned(edited) or _tested_by_name(mutant), reason(KNOWN, mutant))
 
@@ -78,11 +81,11 @@ def _planned(edited: Sources) -> str:
     except CannotRunError:
         return "plan: cannot run"
     changes = [
-        *difference.leaks(base, outcome),
-        *difference.contract(outcome, _workload().expected(_contract()), _contract()),
-        *difference.metrics(base, outcome, (_contract(), _contract())),
-        *difference.health(base, outcome),
-        *difference.traces(base, outcome),
+        *outcomes.leaks(base, outcome),
+        *outcomes.contract(outcome, _workload().expected(_contract()), _contract()),
+        *outcomes.metrics(base, outcome, (_contract(), _contract())),
+        *outcomes.health(base, outcome),
+        *outcomes.traces(base, outcome),
     ]
     return f"plan: {'leak' if changes[0].severity == 'leak' else changes[0].area}" if changes else ""
 
@@ -106,7 +109,7 @@ def _tested(mutant: Mutant) -> str:
 
 
 def _tested_by_name(mutant: Mutant) -> str:
-    """Whether the tests that mutants.yaml names for it fail with the mutant in place of the shipped YAML."""
+    """Whether the tests that collector.yaml names for it fail with the mutant in place of the shipped YAML."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(mutant.text, "utf-8")
@@ -166,16 +169,12 @@ def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Con
     return [verdict for verdict in looked if verdict.caught_by] + ran
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Try them; returns the exit code."""
-    sample = f"a sample: look at {SAMPLE_LOOKS} × N, run N"
-    given = options("python -m tools.mutants.collector", __doc__, sample, arguments)
-    console = Console(highlight=False, soft_wrap=True)
+def judge(choice: Choice, console: Console) -> bool:
+    """Try them; whether none survives without a reason. Of a sample: look at SAMPLE_LOOKS times as many as are run."""
     started = time.monotonic()
-    verdicts = judged(matching(mutants(), given), given.jobs, given.sample, console)
+    chosen = choice.of(mutants())
+    if choice.names_only:
+        return True
+    verdicts = judged(chosen, choice.jobs, choice.sample, console)
     parts = {collector_yaml.PATH: "Collector's YAML", contract.PATH: "contract", "service": "redaction"}
-    return 0 if report(verdicts, parts, time.monotonic() - started, console, by_whom=True) else 1
-
-
-if __name__ == "__main__":
-    entry.run(main)
+    return report(verdicts, parts, time.monotonic() - started, console, by_whom=True)

@@ -1,8 +1,8 @@
-"""`python -m tools.mutants.dashboards`: the tests of the dashboards are tested.
+"""The tests of the dashboards are tested.
 
 Every value in every panel, variable, annotation and link of grafana/dashboards/ is changed or taken out in turn, and
-every query broken in every way; a rule of tests/grafana/structure.py or a value of tests/grafana/expected.py must tell.
-A survivor needs a reason in dashboard_mutants.yaml beside this file. Exit code: 0 if none is without, else 1.
+every query broken in every way; a promise of check/dashboards.py or a value of check/dashboard_values.py must tell.
+A survivor needs a reason in dashboards.yaml beside this file.
 """
 
 import json
@@ -15,18 +15,19 @@ from typing import Any
 
 from rich.console import Console
 
-from simulator import entry
-from tests.grafana.dashboards import Dashboard, shipped
-from tests.grafana.database import Prometheus, filled
-from tests.grafana.expected import wrong_annotations, wrong_panels, wrong_variables
-from tests.grafana.structure import STRUCTURE
+from tools.base.errors import ToolError
+from tools.base.prometheus import Prometheus
+from tools.check.dashboard_samples import filled
+from tools.check.dashboard_values import wrong_annotations, wrong_panels, wrong_variables
+from tools.check.dashboards import PROMISES
+from tools.model.dashboard import Dashboard, shipped_dashboards
 from tools.mutants.rules import broken
-from tools.mutants.verdicts import Verdict, matching, options, reason, some, tried
-from tools.show.preview.dashboard import PreviewError
+from tools.mutants.verdicts import Choice, Verdict, reason, some, tried
 
 REASONS = Path(__file__).with_suffix(".yaml")
 _INTERVAL, _STANDS_FOR_IT = "$__rate_interval", "59s"  # PromQL knows no variables
 _GONE = object()
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ToolError)
 
 Place = tuple[str | int, ...]
 Change = tuple[str, Place, Any]
@@ -131,7 +132,7 @@ class Trial:
         for name, problems in self._checks(mutant):
             try:
                 told = next(problems, None)
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError, PreviewError):  # it cannot be read
+            except UNREADABLE:
                 told = name
             if told is not None:
                 return Verdict(mutant, name)
@@ -139,7 +140,7 @@ class Trial:
 
     def _checks(self, mutant: Mutant) -> Iterator[tuple[str, Iterator[str]]]:
         dashboard = mutant.dashboard
-        for rule in STRUCTURE:
+        for rule in PROMISES:
             yield rule.__name__, rule(dashboard)
         if mutant.panel is not None:
             yield "values", wrong_panels(dashboard, self._prometheus, mutant.panel)
@@ -148,14 +149,10 @@ class Trial:
             yield "variables", wrong_variables(dashboard, self._prometheus)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Try them; returns the exit code."""
-    given = options("python -m tools.mutants.dashboards", __doc__, "only N of them", arguments)
-    console = Console(highlight=False, soft_wrap=True)
-    chosen = some(matching(list(mutants(shipped())), given), given.sample)
+def judge(choice: Choice, console: Console) -> bool:
+    """Try them; whether none survives without a reason."""
+    chosen = some(choice.of(list(mutants(shipped_dashboards()))), choice.sample)
+    if choice.names_only:
+        return True
     with tempfile.TemporaryDirectory() as folder, filled(Path(folder)) as prometheus:
-        return 0 if tried(chosen, Trial(prometheus).run, given.jobs, console, by_whom=True) else 1
-
-
-if __name__ == "__main__":
-    entry.run(main)
+        return tried(chosen, Trial(prometheus).run, choice.jobs, console, by_whom=True)

@@ -1,8 +1,7 @@
-"""`python -m tools.mutants.rules`: the tests of the rules are tested.
+"""The tests of the rules are tested.
 
 Every operator, number, window, label, `for`, aggregation and guard of every rule in prometheus/ is changed in turn;
-some test in prometheus/tests must fail for each. A survivor needs a reason in rule_mutants.yaml beside this file. Exit
-code: 0 if none is without, else 1.
+some test in prometheus/tests must fail for each. A survivor needs a reason in rules.yaml beside this file.
 """
 
 import copy
@@ -16,9 +15,9 @@ from typing import Any
 import promql_parser as promql
 from rich.console import Console
 
-from simulator import entry
-from tools.check.rule_tests import Rule, Rules, RuleTests, groups_of, name, shipped, shipped_tests
-from tools.mutants.verdicts import Verdict, matching, options, reason, some, tried
+from tools.check.rule_tests import RuleTests, shipped_tests
+from tools.model.rules import Rule, Rules, groups_of, rule_name, shipped_rules
+from tools.mutants.verdicts import Choice, Verdict, reason, some, tried
 
 REASONS = Path(__file__).with_suffix(".yaml")
 _TELLING = "^(fires|each)"  # most mutants fail these tests, so the others need not run for them
@@ -81,7 +80,7 @@ def mutants(rules: Rules) -> Iterator[Mutant]:
         for group, one in enumerate(groups_of(document)):
             for number, rule in enumerate(one["rules"]):
                 for what, changed in _of_rule(rule):
-                    yield Mutant(path, (group, number), f"{name(rule)} {what}", changed)
+                    yield Mutant(path, (group, number), f"{rule_name(rule)} {what}", changed)
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -203,7 +202,7 @@ class Trial:
     """Tries mutants against the tests."""
 
     def __init__(self) -> None:
-        self.rules = shipped()
+        self.rules = shipped_rules()
         self._tests = shipped_tests()
 
     def run(self, mutant: Mutant) -> Verdict[Mutant]:
@@ -229,14 +228,8 @@ class Trial:
         return sorted(found, key=lambda one: (not one.names(original), len(one.text)))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Try them; returns the exit code."""
-    given = options("python -m tools.mutants.rules", __doc__, "only N of them", arguments)
-    console = Console(highlight=False, soft_wrap=True)
+def judge(choice: Choice, console: Console) -> bool:
+    """Try them; whether none survives without a reason."""
     trial = Trial()
-    chosen = some(matching(list(mutants(trial.rules)), given), given.sample)
-    return 0 if tried(chosen, trial.run, given.jobs, console, by_whom=False) else 1
-
-
-if __name__ == "__main__":
-    entry.run(main)
+    chosen = some(choice.of(list(mutants(trial.rules))), choice.sample)
+    return choice.names_only or tried(chosen, trial.run, choice.jobs, console, by_whom=False)

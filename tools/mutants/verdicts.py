@@ -1,10 +1,8 @@
-"""What the programs that try mutants share: the command line, the progress, the verdicts and their report."""
+"""What all that try mutants share: the choice, the progress, the verdicts and their report."""
 
-import argparse
 import os
 import random
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -48,25 +46,26 @@ class Verdict(Generic[M]):
     reason: str = ""
 
 
-def options(program: str, description: str, sample: str, arguments: list[str] | None) -> argparse.Namespace:
-    """The command line: `sample`, `match`, `jobs`, `list`."""
-    parser = argparse.ArgumentParser(
-        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sample", type=int, metavar="N", help=f"{sample}, the same ones every time")
-    parser.add_argument("--match", default="", metavar="REGEX", help="only mutants whose file or name matches")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (%(default)s)")
-    parser.add_argument("--list", action="store_true", help="print their names, try none")
-    return parser.parse_args(arguments)
+@dataclass(frozen=True)
+class Choice:
+    """Which mutants are tried, and how many at a time.
 
+    `sample`: so many, the same ones every time; all without. `match`: a pattern of files and names. `names_only`: they
+    are printed, none is tried.
+    """
 
-def matching(mutants: Sequence[M], given: argparse.Namespace) -> list[M]:
-    """Those that the command line asks for; with `list` they are printed, and the program ends."""
-    chosen = [mutant for mutant in mutants if re.search(given.match, f"{mutant.path} {mutant.name}")]
-    if given.list:
-        print(*(f"{mutant.path}: {mutant.name}" for mutant in chosen), sep="\n")
-        sys.exit()
-    return chosen
+    sample: int | None = None
+    match: str = ""
+    jobs: int = os.cpu_count() or 1
+    names_only: bool = False
+
+    def of(self, mutants: Sequence[M]) -> list[M]:
+        """Those that match; none, but printed, if only names are wanted."""
+        chosen = [mutant for mutant in mutants if re.search(self.match, f"{mutant.path} {mutant.name}")]
+        if self.names_only:
+            print(*(f"{mutant.path}: {mutant.name}" for mutant in chosen), sep="\n")
+            return []
+        return chosen
 
 
 def some(of: Sequence[T], number: int | None) -> list[T]:

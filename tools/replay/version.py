@@ -17,6 +17,7 @@ import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from tools.base.errors import CannotRunError
 from tools.base.files import Sources
 from tools.base.otlp import METRICS, TRACES, Request
 from tools.base.otlp_sink import Sink
@@ -32,10 +33,6 @@ STILL = 4 * FLUSH  # nothing moves any more: a new counter shows its value at th
 GRPC, HTTP = ("otlp_grpc", "otlp"), ("otlp_http", "otlphttp")
 COST_SPANS = 10_000
 COST_ROUNDS = 5
-
-
-class CannotRunError(Exception):
-    """The Collector does not take the configuration, or ends; the message is what it said."""
 
 
 @dataclass(frozen=True)

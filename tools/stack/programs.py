@@ -1,9 +1,5 @@
-"""The Go programs of the native run: pinned, built once per user, shared by all clones.
+"""The Go programs of the native run: pinned, built once per user, shared by all clones."""
 
-`python -m tools.stack.programs [NAME…]` builds them (all without a name).
-"""
-
-import argparse
 import fcntl
 import hashlib
 import json
@@ -14,19 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 
 from simulator import entry
+from tools.base.errors import ToolError
 from tools.base.files import ROOT as ROOT
 
 GO_FILES = ROOT / "tools" / "go"
@@ -46,10 +38,6 @@ GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what c
 LOG_LINES = 15
 
 Report = Callable[[str], None]
-
-
-class ProgramError(Exception):
-    """A program is missing or could not be built; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +170,7 @@ def _go() -> Program:
 
 def _govulncheck() -> Program:
     command = ("go", "install", f"golang.org/x/vuln/cmd/govulncheck@v{GOVULNCHECK}")
-    return Program(
-        "govulncheck", GOVULNCHECK, ("govulncheck", "-version"), "govulncheck", (command,), usually="20 s"
-    )
+    return Program("govulncheck", GOVULNCHECK, ("govulncheck", "-version"), "govulncheck", (command,), usually="20 s")
 
 
 _PROGRAMS: dict[str, Callable[[], Program]] = {
@@ -201,16 +187,17 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "go": _go,
     "govulncheck": _govulncheck,
 }
+NAMES = tuple(_PROGRAMS)
 STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck"))
 """What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
 
 def describe(name: str) -> Program:
-    """What the program is made of. Raises ProgramError where that cannot be read."""
+    """What the program is made of. Raises ToolError where that cannot be read."""
     try:
         return _PROGRAMS[name]()
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise ProgramError(f"what {name} is built from cannot be read: {type(error).__name__}: {error}") from error
+        raise ToolError(f"what {name} is built from cannot be read: {type(error).__name__}: {error}") from error
 
 
 def cache_folder() -> Path:
@@ -220,16 +207,16 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthcare-observability"
     except RuntimeError as error:
-        raise ProgramError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
+        raise ToolError("nobody knows your home folder: set HOME, or XDG_CACHE_HOME for built programs") from error
 
 
 @contextmanager
 def writing_cache() -> Iterator[None]:
-    """Raises ProgramError where the cache cannot be read or written within."""
+    """Raises ToolError where the cache cannot be read or written within."""
     try:
         yield
     except OSError as error:
-        raise ProgramError(
+        raise ToolError(
             f"the folder of built programs cannot be used: {entry.refusal(error)}. "
             "Make it writable, or set XDG_CACHE_HOME to a folder that is (root's is always in /var/cache)"
         ) from error
@@ -265,13 +252,13 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
     """The program's executable, built first if need be; `report` is told what takes long.
 
     Raises:
-        ProgramError: the program cannot be had; the text holds the last lines of the build's log.
+        ToolError: the program cannot be had; the text holds the last lines of the build's log.
     """
     program = describe(name)
     if found := on_path(name):
         return found
     if not program.executable:
-        raise ProgramError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
+        raise ToolError(f"{name} {program.version} is not on PATH, and cannot be built from a Go module")
 
     def build(folder: Path) -> None:
         report(f"building {program.version} (once, usually {program.usually})")
@@ -319,7 +306,7 @@ def _build(program: Program, folder: Path) -> None:
             arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
             _run(program, arguments, _environment(program, folder), log, output.fileno())
     if not (folder / program.executable).is_file():
-        raise ProgramError(f"the build of {program.name} left no {program.executable}; its log: {log}")
+        raise ToolError(f"the build of {program.name} left no {program.executable}; its log: {log}")
 
 
 def _environment(program: Program, folder: Path) -> dict[str, str]:
@@ -340,40 +327,10 @@ def _run(program: Program, command: list[str], environment: dict[str, str], log:
     try:
         run = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     except OSError as error:
-        raise ProgramError(f"{program.name} {program.version} could not be built: {error}") from error
+        raise ToolError(f"{program.name} {program.version} could not be built: {error}") from error
     if run.returncode:
         lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
-        raise ProgramError(
+        raise ToolError(
             f"{program.name} {program.version} could not be built: `{' '.join(command[:3])} …` ended with "
             f"{run.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build programs and say where they are; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.stack.programs", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PROGRAMS))
-    names = parser.parse_args(arguments).names or list(STANDARD)
-    if unknown := set(names) - set(_PROGRAMS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_PROGRAMS)}")
-    console = Console(highlight=False)
-    for name in names:
-        started = time.monotonic()
-        with console.status(name) as status:
-            try:
-                path = ensure(name, partial(_say, status, name))
-            except ProgramError as error:
-                console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
-                return 1
-        console.print(f"{name}: {path} ({time.monotonic() - started:.1f} s)", soft_wrap=True)
-    return 0
-
-
-def _say(status: Status, name: str, text: str) -> None:
-    status.update(f"{name}: {text}")
-    if not status.console.is_terminal:  # where nothing moves, a line shows that something happens
-        status.console.print(f"{name}: {text}", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    entry.run(main)

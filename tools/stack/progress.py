@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from tools.stack.damaged_queue import damaged_queues
 
 DONE = ("ready", "stopped", "built")
 
@@ -90,6 +94,16 @@ def _use(pid: int) -> tuple[float, int]:
     except psutil.Error:  # ended meanwhile, or another user's
         pass
     return cpu, memory
+
+
+def print_damage(console: Console, folder: Path) -> None:
+    """What of the Collector's queue was lost so far, if anything; `folder`: the stack's."""
+    if kept := damaged_queues(folder):
+        console.print(
+            f"[yellow]Damaged queues of the Collector so far: {kept[-1].suffix[1:]}. The traces that waited in them "
+            f"are lost, metrics are not.[/] The last is kept until you delete it: {escape(str(kept[-1]))}",
+            soft_wrap=True,
+        )
 
 
 def print_addresses(console: Console, url: Callable[[str], str], names: Collection[str]) -> None:

@@ -1,14 +1,11 @@
-"""The whole system as processes here: `python -m tools.stack.stack up|down|restart|status|logs|run|clean`."""
+"""The whole system as processes here."""
 
-import argparse
 import json
 import os
 import secrets
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,19 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
-from rich.console import Console
-from rich.markup import escape
 
-from simulator import entry
-from tools.drill import restore
-from tools.stack import components, programs
+from tools.base.errors import ToolError
+from tools.base.words import OneOf
+from tools.stack import components, processes, programs
 from tools.stack import databases as embedded
-from tools.stack.components import HOST, LISTENS, READY_SECONDS, Component, ComponentError, Ports
-from tools.stack.databases import EmbeddedError
-from tools.stack.programs import ROOT, ProgramError, locked
-from tools.stack.progress import Display, print_addresses, print_status
+from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
+from tools.stack.processes import READY_SECONDS, Component
+from tools.stack.programs import ROOT
 
 STATE = ROOT / ".state"
 RECEIVERS = ROOT / "secrets"
@@ -42,8 +35,6 @@ SECRETS = ("WEBHOOK_SECRET", "EVOLUTION_API_KEY", "GRAFANA_PASSWORD")
 DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
-FIRST_MESSAGES = 12
-StackError = (ComponentError, EmbeddedError, ProgramError)
 
 Report = Callable[[str, str], None]
 """Is told a component's name and what it is doing: `starting`, `ready`, `stopped`, or what it waits for."""
@@ -83,7 +74,7 @@ class Stack:
         """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
 
         Raises:
-            ComponentError, EmbeddedError, ProgramError: a port is taken, a program is missing, a component died.
+            ToolError: a port is taken, a program is missing, a component died.
         """
         missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
         self._make_way(missing)
@@ -140,13 +131,13 @@ class Stack:
         """Tell one component to stop, and wait until it has; nothing if it does not run."""
         if (process := self._process(name)) is not None:
             record = self._record(name)
-            components.stop(process, record["stop_signal"], record["stop_seconds"])
+            processes.stop(process, record["stop_signal"], record["stop_seconds"])
         self._forget(name)
 
     def kill(self, name: str) -> None:
         """End one component as a crash would."""
         if (process := self._process(name)) is not None:
-            components.kill(process)
+            processes.kill(process)
         self._forget(name)
 
     def remove(self) -> None:
@@ -168,7 +159,7 @@ class Stack:
 
     def log(self, name: str) -> Path:
         """The file with a component's output."""
-        return components.log_file(self.folder, name)
+        return processes.log_file(self.folder, name)
 
     def url(self, name: str) -> str:
         """Where a component is reached; empty for the worker."""
@@ -195,6 +186,16 @@ class Stack:
             "NOTIFICATIONS_URL": f"{self.url('simulator')}/notifications",
             f"{self.store.upper()}_URL": self.url(self.store),
         }
+
+    def run(self, command: Sequence[str], stdout: int | None = None) -> int:
+        """Run a command of somebody's with the service's environment; returns its exit code."""
+        environment = os.environ | self.service_environment()
+        return subprocess.run(command, env=environment, cwd=ROOT, stdout=stdout, check=False).returncode
+
+    def write_choices(self) -> None:
+        """Write down ports and store, so that other commands find this stack."""
+        choices = {"ports": asdict(self.ports), "store": self.store}
+        _write_private(self.folder / CHOICES_FILE, json.dumps(choices))
 
     def make_folder(self) -> None:
         """Make the state folder, if it is not there."""
@@ -243,13 +244,13 @@ class Stack:
             self._forget(name)  # one that died: its port is free once it has been waited for
             for port in LISTENS.get(name, ()):
                 number = getattr(self.ports, port)
-                if (who := components.holder(number)) is not None:
+                if (who := holder(number)) is not None:
                     taken.append(
                         f"port {number}, which {name} needs, is taken by {who}: "
-                        f"stop it, or choose another port: {components.variable(port)}={number + 1000} make up"
+                        f"stop it, or choose another port: {variable(port)}={number + 1000} make up"
                     )
         if taken:
-            raise ComponentError("\n".join(taken))
+            raise ToolError("\n".join(taken))
 
     def _start_all(self, parts: list[Component], report: Report) -> None:
         starting = []
@@ -259,19 +260,19 @@ class Stack:
         while starting:
             for one in list(starting):
                 part, process, deadline = one
-                if not components.is_running(process) and part.mendable():
+                if not processes.is_running(process) and part.mendable():
                     starting.remove(one)
                     self._start_again(part, report)
-                elif components.is_ready(part, process, self.folder):
+                elif processes.is_ready(part, process, self.folder):
                     report(part.name, "ready")
                     starting.remove(one)
                 elif time.monotonic() > deadline:
-                    raise components.late(part.name, self.folder, READY_SECONDS)
-            time.sleep(components.POLL_SECONDS)
+                    raise processes.late(part.name, self.folder, READY_SECONDS)
+            time.sleep(processes.POLL_SECONDS)
         for part in parts:  # one may have died since it was ready
             if self.pid(part.name) is None:
                 if not part.mendable():
-                    raise components.died(part.name, self.folder)
+                    raise processes.died(part.name, self.folder)
                 self._start_again(part, report)
 
     def _start_again(self, part: Component, report: Report) -> None:
@@ -279,7 +280,7 @@ class Stack:
         self._start_all([replace(part, mendable=lambda: False)], report)
 
     def _start(self, part: Component) -> psutil.Popen:
-        process = components.start(part, self.folder)
+        process = processes.start(part, self.folder)
         self._children[part.name] = process
         record = {
             "pid": process.pid,
@@ -294,7 +295,7 @@ class Stack:
 
     def _process(self, name: str) -> psutil.Process | None:
         if child := self._children.get(name):  # ours until we wait for it: its pid can't go to another
-            return child if components.is_running(child) else None
+            return child if processes.is_running(child) else None
         record = self._record(name)
         if not record:
             return None
@@ -303,7 +304,7 @@ class Stack:
             same = abs(_started(process) - record["started"]) < SAME_START_SECONDS  # else its pid went to another
         except psutil.NoSuchProcess:
             return None
-        return process if same and components.is_running(process) else None
+        return process if same and processes.is_running(process) else None
 
     def _record_file(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.json"
@@ -314,7 +315,7 @@ class Stack:
     def _forget(self, name: str) -> None:
         self._record_file(name).unlink(missing_ok=True)
         if child := self._children.pop(name, None):
-            child.wait(components.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
+            child.wait(processes.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
 
 
 def _started(process: psutil.Process) -> float:
@@ -337,40 +338,6 @@ def _write_private(file: Path, text: str) -> None:
     Path(output.name).replace(file)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: what is half up is taken down
-    try:
-        return int(options.run(this_clone(), console, options))
-    except StackError as error:
-        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("[yellow]Interrupted.[/]")
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.stack.stack", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(run: Callable[[Stack, Console, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(run.__name__.strip("_"), help=text, description=text)
-        added.set_defaults(run=run)
-        return added
-
-    command(_up, "start everything, send a few messages")
-    command(_down, "stop everything, so that nothing sent is lost")
-    command(_restart, "restart one component, for example after an edit of its configuration").add_argument("name")
-    command(_status, "what runs, and what it uses")
-    command(_logs, "what the components say").add_argument("name", nargs="?")
-    command(_run, "run a command with the stack's environment").add_argument("words", nargs=argparse.REMAINDER)
-    command(_clean, "stop everything and delete its data")
-    return parser
-
-
 def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
     if choices := _read(STATE / CHOICES_FILE):
@@ -380,129 +347,12 @@ def this_clone() -> Stack:
     return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
 
 
-def _up(stack: Stack, console: Console, _: argparse.Namespace) -> int:
-    began = time.monotonic()
-    stack.make_folder()
-    with locked(stack.folder / "lock", lambda text: console.print(f"make up: {text}")):
-        if stack.pid("postgres"):
-            restore.undo_left(stack, console.print)
-        if all(map(stack.pid, stack.names)):
-            console.print("Everything is running already.")
-            print_addresses(console, stack.url, stack.names)
-            return 0
-        choices = {"ports": asdict(stack.ports), "store": stack.store}
-        _write_private(stack.folder / CHOICES_FILE, json.dumps(choices))
-        with Display(console) as display:
-            stack.up(report=display.report)
-        restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
-        console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
-    _tell_damage(stack, console)
-    _send_first_messages(stack, console)
-    console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
-    print_addresses(console, stack.url, stack.names)
-    return 0
-
-
-def _send_first_messages(stack: Stack, console: Console) -> None:
-    """Send some and wait until Prometheus shows them: nobody shall look at an empty screen. Raises ComponentError."""
-    load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet", "--no-verify")
-    sent_at = time.time()
-    with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus shows them"):
-        if _in_stack(stack, (sys.executable, "-m", "simulator", *load), stdout=subprocess.DEVNULL):
-            raise ComponentError("everything runs, but the first messages failed: make logs S=service")
-        end = time.monotonic() + READY_SECONDS
-        while not _counted(stack.url("prometheus"), sent_at):
-            if time.monotonic() > end:
-                raise ComponentError("everything runs, but Prometheus shows no series: make logs S=otel-collector")
-            time.sleep(0.2)
-
-
-def _counted(prometheus: str, since: float) -> bool:
-    """Whether messages sent since then are in Prometheus: of a new counter it shows 0 at first, of a histogram all."""
-    counter, histogram = (
-        f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
-        for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
-    )
-    query = {"query": f"{counter} == {histogram} > 0"}
-    try:
-        answer = httpx.get(f"{prometheus}/api/v1/query", params=query, trust_env=False).raise_for_status()
-    except httpx.HTTPError:  # it was stopped meanwhile; the deadline says so
-        return False
-    return bool(answer.json()["data"]["result"])
-
-
-def _in_stack(stack: Stack, command: Sequence[str], stdout: int | None = None) -> int:
-    environment = os.environ | stack.service_environment()
-    return subprocess.run(command, env=environment, cwd=ROOT, stdout=stdout, check=False).returncode
-
-
-def _down(stack: Stack, console: Console, _: argparse.Namespace) -> int:
-    if not any(map(stack.pid, STOP_ORDER)):
-        console.print("Nothing is running.")
-        return 0
-    restore.undo_left(stack, console.print)  # what stands still does not stop either
-    with Display(console) as display:
-        stack.down(report=display.report)
-    return 0
-
-
-def _restart(stack: Stack, console: Console, options: argparse.Namespace) -> int:
-    _known(options.name, stack)
-    with Display(console) as display:
-        display.report(options.name, "stopping")
-        stack.stop(options.name)
-        display.report(options.name, "starting")
-        stack.start(options.name)
-        display.report(options.name, "ready")
-    _tell_damage(stack, console)
-    return 0
-
-
-def _status(stack: Stack, console: Console, _: argparse.Namespace) -> int:
-    print_status(console, [(name, stack.state(name), stack.pid(name), stack.url(name)) for name in stack.names])
-    _tell_damage(stack, console)
-    return 0
-
-
-def _tell_damage(stack: Stack, console: Console) -> None:
-    if kept := components.damaged_queues(stack.folder):
-        console.print(
-            f"[yellow]Damaged queues of the Collector so far: {kept[-1].suffix[1:]}. The traces that waited in them "
-            f"are lost, metrics are not.[/] The last is kept until you delete it: {escape(str(kept[-1]))}",
-            soft_wrap=True,
-        )
-
-
-def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:
-    if options.name:
-        _known(options.name, stack)
-    files = [stack.log(name) for name in ([options.name] if options.name else stack.names)]
-    there = [str(file) for file in files if file.exists()]
-    if not there:
-        console.print("There are no logs yet: make up")
-        return 1
-    lines = "100" if options.name else "10"
-    follow = ["-F"] if console.is_terminal else []
-    return subprocess.run(("tail", "-n", lines, *follow, *there), check=False).returncode  # noqa: S607 - everywhere
-
-
-def _run(stack: Stack, _: Console, options: argparse.Namespace) -> int:
+def running_here() -> Stack:
+    """The clone's stack, of which something runs. Raises ToolError where nothing does."""
+    stack = this_clone()
     if not any(map(stack.pid, stack.names)):
-        raise ComponentError("nothing is running: make up")
-    words = options.words[1:] if options.words[:1] == ["--"] else options.words
-    return _in_stack(stack, words)
+        raise ToolError("nothing is running: make up")
+    return stack
 
 
-def _clean(stack: Stack, console: Console, _: argparse.Namespace) -> int:
-    stack.remove()
-    console.print(f"Deleted all data in {stack.folder}. Built programs stay, for all clones: {programs.cache_folder()}")
-    return 0
-
-
-def _known(name: str, stack: Stack) -> None:
-    if name not in stack.names:
-        raise ComponentError(f"{name} is no component; there are {', '.join(stack.names)}")
-
-
-if __name__ == "__main__":
-    entry.run(main)
+COMPONENT = OneOf("component", lambda: this_clone().names)

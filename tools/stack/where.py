@@ -3,15 +3,15 @@
 import os
 from urllib.parse import urlsplit
 
-from tools.stack import components
-from tools.stack.components import ComponentError
+from tools.base.errors import ToolError
+from tools.stack.ports import holder
 from tools.stack.stack import this_clone
 
 
 def where(name: str) -> str:
     """The address of a component, without a slash at its end; for `prometheus` it is in `PROMETHEUS_URL`, and so on.
 
-    Raises ComponentError: the environment does not say it, and this clone's does not run. What listens on its usual
+    Raises ToolError: the environment does not say it, and this clone's does not run. What listens on its usual
     port then is another clone's.
     """
     variable = f"{name.upper()}_URL"
@@ -20,7 +20,7 @@ def where(name: str) -> str:
     stack = this_clone()
     address = stack.url(name)
     if stack.pid(name) is None:
-        other = components.holder(urlsplit(address).port or 0)
+        other = holder(urlsplit(address).port or 0)
         stranger = f" Who answers at {address} is none of its: {other}." if other else ""
-        raise ComponentError(f"{name} of this clone is not running: make up, or set {variable}.{stranger}")
+        raise ToolError(f"{name} of this clone is not running: make up, or set {variable}.{stranger}")
     return address

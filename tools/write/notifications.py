@@ -1,7 +1,4 @@
-"""What each receiver is sent: the shipped Alertmanager configuration on a real Alertmanager, addresses replaced.
-
-`python -m tools.write.notifications` writes the examples in docs/notifications.md.
-"""
+"""What each receiver is sent: the shipped Alertmanager configuration on a real Alertmanager, addresses replaced."""
 
 import json
 import tempfile
@@ -17,11 +14,10 @@ from typing import Any
 import httpx
 import yaml
 
-from simulator.entry import run
 from tools.base.files import ROOT
 from tools.base.wait import until
-from tools.stack import components
-from tools.stack.components import HOST, Ports
+from tools.stack import components, processes, rendered
+from tools.stack.ports import HOST, Ports
 
 CONFIG = ROOT / "alertmanager" / "alertmanager.yml"
 PAGE = ROOT / "docs" / "notifications.md"
@@ -138,7 +134,7 @@ def running(
 ) -> Iterator[Alertmanager]:
     """A real Alertmanager with this configuration (the shipped one) `shortened`, and its receiver.
 
-    Raises ComponentError: it does not start.
+    Raises ToolError: it does not start.
     """
     receiver = Receiver()
     secret_files = folder / "secrets"
@@ -150,8 +146,8 @@ def running(
     ports = Ports.free()
     part = components.alertmanager(folder, ports, secret_files, lambda _: None)
     target = folder / "alertmanager" / "alertmanager.yml"
-    part = replace(part, prepare=lambda: components.render_alertmanager(source, target, ports, secret_files))
-    with components.running(part, folder), receiver.listening():
+    part = replace(part, prepare=lambda: rendered.render_alertmanager(source, target, ports, secret_files))
+    with processes.running(part, folder), receiver.listening():
         yield Alertmanager(components.url("alertmanager", folder, ports), receiver, notify)
 
 
@@ -217,13 +213,7 @@ def _shorten(body: dict[str, Any], field: str) -> None:
     body[field] = f"{body[field][:8]}…"
 
 
-def main() -> int:
-    """Write the examples; returns the exit code."""
-    text = PAGE.read_text("utf-8").partition(_MARK)[0]
+def rewritten(text: str) -> str:
+    """The page with the examples of now."""
     with tempfile.TemporaryDirectory(prefix="notified-") as folder:
-        PAGE.write_text(text + _MARK + page(Path(folder)), "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)
+        return text.partition(_MARK)[0] + _MARK + page(Path(folder))

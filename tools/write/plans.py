@@ -1,6 +1,6 @@
 """The edits in the docs: each is a diff in the text, followed by what `make plan` says about it.
 
-`python -m tools.write.plans` writes the plans anew; a test executes all of them and compares.
+A test executes all of them and compares.
 """
 
 import re
@@ -13,14 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from simulator import entry
+from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, Sources
-from tools.commands.plan import plan
 from tools.history.choice import SHIPPED
 from tools.plan.changes import Plan
+from tools.plan.compare import plan
 from tools.plan.report import show
-from tools.plan.timeline import picture
-from tools.replay.version import CannotRunError
 
 PAGE, ALERTS = "docs/editing-the-collector.md", "docs/editing-alerts.md"
 PICTURE, PICTURED = "docs/editing-alerts.svg", "A shorter wait"
@@ -110,23 +108,6 @@ def rewritten(page: str, base: Sources) -> Iterator[tuple[str, str]]:
         yield example.title, page
 
 
-def main() -> int:
-    """Write the plans into the page."""
-    base = Sources.of_disk()
-    for page in (PAGE, ALERTS):
-        path = ROOT / page
-        for title, text in rewritten(path.read_text("utf-8"), base):
-            path.write_text(text, "utf-8")
-            print(f"{page}: {title}")
-    picture(pictured(base), ROOT / PICTURE)
-    print(PICTURE)
-    return 0
-
-
 def pictured(base: Sources) -> Plan:
     """The plan of the edit that has a picture."""
     return next(planned(base, one) for one in examples((ROOT / ALERTS).read_text("utf-8")) if one.title == PICTURED)
-
-
-if __name__ == "__main__":
-    entry.run(main)

@@ -19,7 +19,8 @@ from app.observability.metrics import (
     observe_reply_send,
     observe_request_latency,
 )
-from app.observability.tracing import add_span_event, init_tracing, trace_span
+from app.observability.telemetry import init_tracing
+from app.observability.tracing import add_span_event, trace_span
 
 __all__ = [
     "add_span_event",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from app.observability.export import LostSpans
+from app.observability.lost_spans import LostSpans
 
 _STALE_SECONDS = 30.0
 

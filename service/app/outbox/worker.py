@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanKind
 
 from app.observability.instrumentation import instrument_database
 from app.observability.logs import configure_logs, starting
-from app.observability.tracing import init_tracing, mark_error, trace_span
+from app.observability.telemetry import init_tracing
+from app.observability.tracing import mark_error, trace_span
 from app.outbox.memory_job import MemoryJob
 from app.outbox.queue import Job, fail, finish, next_job
 from app.outbox.reply_job import ReplyJob, ReplyRefusedError, client

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from tools.show.preview.answers import Exemplar, Numbers, Prometheus, Series
+from tools.base.prometheus import Exemplar, Prometheus
+from tools.model.dashboard import Dashboard, Json, Panel, name, step, substitute
+from tools.show.preview.answers import Answer, Numbers, at_once, over
 from tools.show.preview.colours import classic, colour
-from tools.show.preview.dashboard import Dashboard, Json, Panel, name, step, substitute
 
 POINTS = 720  # at most, across a panel of half the width
 
@@ -75,12 +76,14 @@ class Content:
 
 
 def notes(dashboard: Dashboard, prometheus: Prometheus, start: int, end: int) -> list[Note]:
-    """What the dashboard annotates. Raises PreviewError."""
+    """What the dashboard annotates. Raises PrometheusError."""
     window = Window.of(start, end, 24)
     found = []
     for one in dashboard.annotations:
-        expression = substitute(one["expr"], dashboard.variables, end - start, window.step)
-        for series in prometheus.over(expression, window.times):
+        if not (one.get("enable") and one.get("expr")):
+            continue
+        expression = substitute(one["expr"], dashboard.chosen, end - start, window.step)
+        for series in over(prometheus, expression, window.times):
             title = name({"legendFormat": one.get("titleFormat", "")}, series.labels)
             shade = colour(one.get("iconColor", "blue"))
             found += [Note(title, shade, first, last) for first, last in _stretches(series, window)]
@@ -88,14 +91,14 @@ def notes(dashboard: Dashboard, prometheus: Prometheus, start: int, end: int) ->
 
 
 def ask(panel: Panel, dashboard: Dashboard, prometheus: Prometheus, start: int, end: int) -> Content:
-    """Everything that a panel shows. Raises PreviewError."""
+    """Everything that a panel shows. Raises PrometheusError."""
     window = Window.of(start, end, panel.place[2])
     found = Content(window)
     targets = _alerts(panel) if panel.type == "alertlist" else panel.targets
     for target in targets:
-        expression = substitute(target["expr"], dashboard.variables, end - start, window.step)
-        at_once = target.get("instant", False)
-        answered = prometheus.now(expression, end) if at_once else prometheus.over(expression, window.times)
+        expression = substitute(target["expr"], dashboard.chosen, end - start, window.step)
+        now = target.get("instant", False)
+        answered = at_once(prometheus, expression, end) if now else over(prometheus, expression, window.times)
         for series in answered:
             called = name(target, series.labels)
             options = panel.field(called)
@@ -126,7 +129,7 @@ def _largest(exemplars: list[Exemplar], window: Window) -> list[Exemplar]:
     return list(found.values())
 
 
-def _stretches(series: Series, window: Window) -> Iterator[tuple[float, float]]:
+def _stretches(series: Answer, window: Window) -> Iterator[tuple[float, float]]:
     there = np.concatenate(([False], ~np.isnan(series.values), [False]))
     edges = np.flatnonzero(there[1:] != there[:-1])
     for first, after in zip(edges[::2], edges[1::2], strict=True):

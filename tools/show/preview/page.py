@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from tools.show.preview.dashboard import Dashboard, Panel
+from tools.model.dashboard import Dashboard, Panel
 
 NOTICE = "Preview, drawn from the dashboard's JSON and Prometheus' answers; not Grafana."
 
@@ -52,8 +52,8 @@ dashboard annotates (red: an alert fired), pink diamonds are requests whose trac
 
 
 def _dashboard(dashboard: Dashboard) -> str:
-    lines = sorted({panel.place[1] for panel in dashboard.panels})
-    panels = "\n".join(_panel(dashboard, panel, lines.index(panel.place[1]) + 1) for panel in dashboard.panels)
+    lines = sorted({panel.place[1] for panel in dashboard.opened})
+    panels = "\n".join(_panel(dashboard, panel, lines.index(panel.place[1]) + 1) for panel in dashboard.opened)
     return f"""<h2 id="{html.escape(dashboard.uid)}">{html.escape(dashboard.title)}</h2>
 <p>{html.escape(str(dashboard.data.get("description", "")))}
 <a href="{html.escape(dashboard.uid)}.png">All of it as one picture</a></p>

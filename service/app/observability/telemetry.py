@@ -1,0 +1,327 @@
+"""Starting and ending telemetry: what a process sends, where to, and how it goes on after a fork."""
+
+import contextlib
+import logging
+import multiprocessing.util
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry import metrics as metrics_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.propagate import set_global_textmap
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as RecordingSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.util.re import parse_env_headers
+
+from app import __version__
+from app.environment import SettingError
+from app.observability.contract import contract
+from app.observability.export import CHANNEL, Spool
+from app.observability.levels import QUEUE_SIZE, create_instruments
+from app.observability.lost_spans import LostSpans
+from app.observability.processors import CleanConsoleExporter, CountingBatchProcessor
+
+log = logging.getLogger(__name__)
+
+METRIC_INTERVAL_MS = 5000
+
+_LIMITS = SpanLimits(  # each given: one that is not is read from the environment
+    max_attributes=128,
+    max_span_attributes=128,
+    max_event_attributes=128,
+    max_link_attributes=128,
+    max_events=128,
+    max_links=128,
+    max_attribute_length=SpanLimits.UNSET,  # the allow-list bounds values
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+
+
+class _Spans(SpanProcessor):
+    """Where spans go now. OpenTelemetry's provider is set once per process and kept by all tracers; this changes."""
+
+    def __init__(self) -> None:
+        self.processors: tuple[SpanProcessor, ...] = ()
+        self._open: weakref.WeakSet[RecordingSpan] = weakref.WeakSet()
+        self._of_parent: frozenset[int] = frozenset()
+
+    def on_start(self, span: RecordingSpan, parent_context: Context | None = None) -> None:  # noqa: ARG002
+        self._open.add(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self._of_parent and span.get_span_context().span_id in self._of_parent:  # type: ignore[union-attr]
+            return  # it was open when this process was forked: the parent tells of it
+        for processor in self.processors:
+            processor.on_end(span)
+
+    def forked(self) -> None:
+        """In the child: what is open now is the parent's."""
+        self._of_parent |= {span.get_span_context().span_id for span in self._open}
+        self._open = weakref.WeakSet()
+
+    def shutdown(self) -> None:
+        for processor in self.processors:
+            processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return all(processor.force_flush(timeout_millis) for processor in self.processors)
+
+
+class _MetricExporter(OTLPMetricExporter):
+    """The stock exporter, and a lock that is free while it is idle: gRPC can't be forked within a call."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.idle = threading.RLock()
+
+    def export(self, *arguments: Any, **more: Any) -> MetricExportResult:
+        with self.idle:
+            return super().export(*arguments, **more)
+
+
+class _MetricReader(PeriodicExportingMetricReader):
+    def _at_fork_reinit(self) -> None:
+        """Nothing: the child has a reader of its own, else it would send the parent's series as well."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    service_name: str
+    console: bool
+    endpoint: str
+    secure: bool
+    headers: Mapping[str, str]
+
+
+class Telemetry:
+    """What init_tracing() built: to be flushed and closed by who called it. Thread-safe; survives a fork."""
+
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+    spool: Spool
+    lost: LostSpans
+
+    def __init__(self, options: _Options, tracer_provider: TracerProvider) -> None:
+        self.options = options
+        self.tracer_provider = tracer_provider
+        self._open()
+
+    def _open(self) -> None:
+        """All that has an identity, a thread, a lock or a connection: once at the start, anew in a forked child."""
+        options = self.options
+        resource = Resource(
+            {
+                "service.name": options.service_name,
+                "service.version": __version__,
+                "service.instance.id": str(uuid.uuid4()),
+            }
+        )
+        self._closing = threading.Lock()
+        self._told = 0
+        self.lost = LostSpans()
+        self.spool = Spool(
+            options.endpoint, secure=options.secure, headers=options.headers, lost=self.lost, resource=resource
+        )
+        self._batches = CountingBatchProcessor(self.spool, self.lost)
+        console = [SimpleSpanProcessor(CleanConsoleExporter(resource))] if options.console else []
+        _spans.processors = (self._batches, *console)
+        self._exporter = _MetricExporter(
+            endpoint=options.endpoint,
+            insecure=not options.secure,
+            headers=dict(options.headers) or None,
+            timeout=2,
+            channel_options=CHANNEL,
+        )
+        self.meter_provider = MeterProvider(
+            resource=resource,
+            metric_readers=[_MetricReader(self._exporter, export_interval_millis=METRIC_INTERVAL_MS)],
+            exemplar_filter=AlwaysOffExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        create_instruments(self.meter_provider, self.lost)
+
+    def flush(self, seconds: float = 10.0) -> bool:
+        """Send all finished spans; False when they were not taken within `seconds`, or some were lost since last time.
+
+        How many were lost, and why, is in `lost`.
+        """
+        end = time.monotonic() + seconds
+        encoded = self._batches.force_flush(int(seconds * 1000))
+        sent = self.spool.force_flush(max(0, int((end - time.monotonic()) * 1000)))
+        lost = sum(self.lost.by_reason().values())
+        none_lost, self._told = lost == self._told, lost
+        return encoded and sent and none_lost
+
+    def shutdown(self) -> None:
+        """Flush and close, within about 4 seconds for spans and 2 for metrics; blocking, call it off the event loop.
+
+        Later calls, and calls while one is going on, return at once. init_tracing() can start anew afterwards.
+        """
+        global _started
+        if not self._closing.acquire(blocking=False):
+            return
+        _spans.shutdown()
+        self.meter_provider.shutdown(timeout_millis=2000)  # after the spans, so that the spans lost now are in it
+        if _started is self:
+            _started = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether shutdown() was called."""
+        return self._closing.locked()
+
+    def before_fork(self) -> None:
+        """Wait until no metrics are being sent, for at most their time-out."""
+        self._exporter.idle.acquire(timeout=3)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        with contextlib.suppress(RuntimeError):  # the wait was in vain
+            self._exporter.idle.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, as a process of its own: what the parent has buffered is sent by the parent."""
+        self._batches.abandon()
+        _spans.forked()
+        QUEUE_SIZE.forget()
+        self._open()
+        if os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "true").lower() in ("0", "false", "no", "n", "f"):
+            log.error("no spans leave this process: it was forked with GRPC_ENABLE_FORK_SUPPORT switched off")
+            self.spool.refuse_all()
+
+    def close_with_process(self) -> None:
+        """Flush at the end of a process of multiprocessing, which runs no atexit handlers."""
+        multiprocessing.util.Finalize(None, self.shutdown, exitpriority=0)
+
+
+_started: Telemetry | None = None
+_starting = threading.RLock()
+_spans = _Spans()
+_provider: TracerProvider | None = None
+
+
+def init_tracing(service_name: str = "healthcare-backend", enable_console: bool = False) -> Telemetry:
+    """Start telemetry for this process: spans and metrics over OTLP/gRPC. After shutdown() it starts anew.
+
+    A second call returns what the first built; other arguments than the first's are without effect, and logged.
+    Reads `OTEL_EXPORTER_OTLP_ENDPOINT` (default `http://127.0.0.1:4317`; `https://` for TLS),
+    `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_CONSOLE_EXPORTER` (`true` prints the spans, as `enable_console` does).
+    Sampler, limits and resource are set here: the environment could otherwise halve counts or cut label values off.
+
+    Forked processes (gunicorn's `--preload`, multiprocessing) go on by themselves, with an instance id of their own.
+    A child that ends by `os._exit` calls `flush()` first.
+
+    Raises:
+        SettingError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
+    """
+    global _started, _provider
+    endpoint, secure = _endpoint(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4317")
+    headers = parse_env_headers(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True)
+    console = enable_console or os.environ.get("OTEL_CONSOLE_EXPORTER", "false").lower() == "true"
+    options = _Options(service_name, console, endpoint, secure, headers)
+    with _starting:
+        if _started is not None:
+            if options != _started.options:
+                log.warning("telemetry runs already, with other arguments: call shutdown() first to change them")
+            return _started
+        if service_name not in contract().service_names:
+            log.warning("the Collector drops telemetry of this service name: it is not in otel-collector/metrics.yaml")
+        if _provider is None:
+            set_global_textmap(NoInboundContext())
+            _provider = TracerProvider(
+                sampler=ALWAYS_ON,
+                resource=Resource({"service.name": service_name}),  # the way out puts the whole one in its place
+                span_limits=_LIMITS,
+                shutdown_on_exit=False,  # uvicorn ends by re-raising the signal: atexit never runs, the lifespan does
+                meter_provider=metrics_api.NoOpMeterProvider(),
+            )
+            _provider.add_span_processor(_spans)
+            trace.set_tracer_provider(_provider)
+        _started = Telemetry(options, _provider)
+        if multiprocessing.parent_process() is not None:
+            _started.close_with_process()
+        multiprocessing.util.register_after_fork(_started, Telemetry.close_with_process)
+        return _started
+
+
+def _before_fork() -> None:
+    if _started is not None:
+        _started.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _started is not None:
+        _started.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    global _starting
+    _starting = threading.RLock()
+    if _started is not None:
+        _started.after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _endpoint(url: str) -> tuple[str, bool]:
+    """`host:port` and whether to use TLS."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
+    if parts.username or parts.password:
+        raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port or 4317}", parts.scheme == "https"
+
+
+class NoInboundContext(TextMapPropagator):
+    """Takes no trace context from callers: the webhook is public, strangers don't choose our trace ids.
+
+    An empty composite propagator, or OTEL_PROPAGATORS=none, would do the same and turn each request into a 500:
+    extract() must never return None (opentelemetry-python's CompositePropagator passes on the None it was given).
+    """
+
+    def extract(
+        self,
+        carrier: CarrierT,  # noqa: ARG002
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,  # noqa: ARG002
+    ) -> Context:
+        """The context that was given, or an empty one."""
+        return Context() if context is None else context
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Nothing goes out to other companies' APIs."""
+
+    @property
+    def fields(self) -> set[str]:
+        """No header."""
+        return set()

@@ -1,0 +1,25 @@
+"""Show the newest lines of all logs, or more of one.
+
+In a terminal it goes on with what comes.
+"""
+
+import subprocess
+
+import click
+
+from tools.base.console import terminal
+from tools.base.errors import ToolError
+from tools.stack.stack import COMPONENT, this_clone
+
+
+@click.command("logs", help=__doc__)
+@click.argument("component", type=COMPONENT, required=False)
+def command(component: str | None) -> int:
+    stack = this_clone()
+    files = [stack.log(name) for name in ([component] if component else stack.names)]
+    there = [str(file) for file in files if file.exists()]
+    if not there:
+        raise ToolError("there are no logs yet: make up")
+    lines = "100" if component else "10"
+    follow = ["-F"] if terminal().is_terminal else []
+    return subprocess.run(("tail", "-n", lines, *follow, *there), check=False).returncode  # noqa: S607 - everywhere

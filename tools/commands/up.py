@@ -1,0 +1,71 @@
+"""Start everything without Docker, and send a few messages.
+
+The first time the Go programs are built, which takes a quarter of an hour.
+"""
+
+import subprocess
+import sys
+import time
+
+import click
+from rich.console import Console
+
+from tools.base.console import terminal
+from tools.base.errors import ToolError
+from tools.base.prometheus import Prometheus, PrometheusError
+from tools.drill import restore
+from tools.stack.processes import READY_SECONDS
+from tools.stack.programs import locked
+from tools.stack.progress import Display, print_addresses, print_damage
+from tools.stack.stack import Stack, this_clone
+
+FIRST_MESSAGES = 12
+
+
+@click.command("up", help=__doc__)
+def command() -> None:
+    stack, console, began = this_clone(), terminal(), time.monotonic()
+    stack.make_folder()
+    with locked(stack.folder / "lock", lambda text: console.print(f"up: {text}")):
+        if stack.pid("postgres"):
+            restore.undo_left(stack, console.print)
+        if all(map(stack.pid, stack.names)):
+            console.print("Everything is running already.")
+            print_addresses(console, stack.url, stack.names)
+            return
+        stack.write_choices()
+        with Display(console) as display:
+            stack.up(report=display.report)
+        restore.undo_left(stack, console.print)  # of a stack that was away since; else there is nothing left
+        console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
+    print_damage(console, stack.folder)
+    send_first_messages(stack, console)
+    console.print(f"The first documented series are in Prometheus {time.monotonic() - began:.1f} s after the start.")
+    print_addresses(console, stack.url, stack.names)
+
+
+def send_first_messages(stack: Stack, console: Console) -> None:
+    """Send some and wait until Prometheus shows them: nobody shall look at an empty screen. Raises ToolError."""
+    load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet", "--no-verify")
+    sent_at = time.time()
+    with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus shows them"):
+        if stack.run((sys.executable, "-m", "simulator", *load), stdout=subprocess.DEVNULL):
+            raise ToolError("everything runs, but the first messages failed: make logs S=service")
+        end = time.monotonic() + READY_SECONDS
+        while not _counted(stack.url("prometheus"), sent_at):
+            if time.monotonic() > end:
+                raise ToolError("everything runs, but Prometheus shows no series: make logs S=otel-collector")
+            time.sleep(0.2)
+
+
+def _counted(prometheus: str, since: float) -> bool:
+    """Whether messages sent since then are in Prometheus: of a new counter it shows 0 at first, of a histogram all."""
+    counter, histogram = (
+        f"sum({name} and timestamp({name}) > {since})"  # it remembers those of an earlier run for five minutes
+        for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
+    )
+    try:
+        with Prometheus(prometheus) as asked:
+            return bool(asked.query(f"{counter} == {histogram} > 0"))
+    except PrometheusError:  # it was stopped meanwhile; the deadline says so
+        return False
