@@ -10,7 +10,7 @@ import pytest
 
 from tests.alerts.conftest import ALERTS, RUNBOOKS
 from tools.base.files import ROOT, Sources
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.check.consumers import knows_what_is_asked
 from tools.cli import SECTIONS
 from tools.stack.components import Ports

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tools.base.files import Finding, Sources
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.model import contract
 from tools.model.alerts import Alert, alerts, objectives, targets
 from tools.model.consumers import consumers

@@ -2,123 +2,17 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
 
-from tools.base.files import Finding, Sources
+from tools.base.files import Finding
+from tools.check.checked import Checked
+from tools.check.copies import copies_what_may_leave
 from tools.model import collector_yaml, contract
-from tools.model.collector_yaml import SPANS, CollectorYaml, Row, Statement, listed, strings, type_of
-from tools.model.consumers import Consumer, consumers
-from tools.model.contract import OTHER, Contract, Rule, attribute, label_of
+from tools.model.collector_yaml import SPAN_STATEMENTS, SPANS, Row, Statement, listed, type_of
+from tools.model.contract import OTHER, Contract, attribute
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
-_PLACE = ("processors", SPANS, "trace_statements")
-_LIST = re.compile(r"\(\[[^\]]*\]")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-
-
-class Checked:
-    """What the checks look at: the contract and the Collector's YAML of one version."""
-
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        self.contract: Contract = contract.load(sources)
-        self.yaml = CollectorYaml(sources)
-
-    @cached_property
-    def consumers(self) -> list[Consumer]:
-        """Alerts, rules and panels. Raises SourceError."""
-        return consumers(self.sources)
-
-    def wrong(self, text: str, *keys: str | int) -> Finding:
-        """A finding in the Collector's YAML."""
-        return self.yaml.document.finding(text, *keys)
-
-
-def copies_what_may_leave(it: Checked) -> Iterator[Finding]:
-    """① What may leave is copied, a statement an attribute, each with the contract's condition; all else is dropped."""
-    rules = it.contract.attributes
-    sets = {key: it.contract.closed_set(label_of(key)) - {OTHER} for key in it.contract.label_attributes}
-    of_labels = {key: Rule(values=sorted(values)) for key, values in sets.items()}
-    yield from _copies(it, "resource", rules.resource)
-    yield from _copies(it, "span", of_labels | rules.span)
-    yield from _copies(it, "spanevent", rules.event)
-    if "set(scope.attributes, {})" not in (one.text for one in it.yaml.statements(SPANS) if not one.conditions):
-        yield it.wrong("is missing: set(scope.attributes, {})", *_PLACE)
-
-
-def _copies(it: Checked, context: str, rules: Mapping[str, Rule]) -> Iterator[Finding]:
-    """Of one context: the copies that it has to have, before the one statement that drops what was not copied."""
-    last = f"set({context}.attributes, {context}.cache)"
-    ends = [one for one in it.yaml.statements(SPANS) if one.text == last]
-    if len(ends) != 1 or ends[0].context != context or ends[0].conditions:
-        place = ends[0].keys if ends else _PLACE
-        yield it.wrong(f"needs exactly one, without conditions: {last}", *place)
-        return
-    wanted = _wanted(it, context, rules)
-    for one in it.yaml.statements(SPANS):
-        if one.keys[:-1] != ends[0].keys[:-1] or one.keys >= ends[0].keys or f"{context}.cache" not in one.text:
-            continue
-        head = one.text.partition(" where ")[0]
-        if head not in wanted:
-            yield it.wrong(f"{head}: is not in {contract.PATH}, or stands twice", *one.keys)
-        else:
-            yield from _as_wanted(it, one, wanted.pop(head))
-    for text in wanted.values():
-        yield it.wrong(f"is missing before {last}: {_as_typed(text)}", *_PLACE)
-
-
-def _wanted(it: Checked, context: str, rules: Mapping[str, Rule]) -> dict[str, str]:
-    """The statements by what stands before their `where`."""
-    found = {}
-    for key, rule in rules.items():
-        path = f'{context}.attributes["{key}"]'
-        head = f'set({context}.cache["{key}"], {path})'
-        found[head] = f"{head} where {_condition(path, rule, [] if context == 'resource' else [OTHER])}"
-    if context == "span":
-        for key in sorted(_decisive(it)):
-            head = f'set(span.cache["{key}"], "{OTHER}")'
-            found[head] = f'{head} where span.attributes["{key}"] != nil and span.cache["{key}"] == nil'
-    return found
-
-
-def _condition(path: str, rule: Rule, further: list[str]) -> str:
-    if rule.values:
-        listing = ", ".join(f'"{value}"' for value in dict.fromkeys([*rule.values, *further]))
-        return f"{path} != nil and ContainsValue([{listing}], {path})"
-    if rule.pattern:
-        matches = [f'IsMatch({path}, "{_escaped(rule.pattern)}")']
-        matches += [f'not IsMatch({path}, "{_escaped(rule.without)}")'] if rule.without else []
-        return " and ".join([f"IsString({path})", *matches])
-    return f"IsInt({path}) and {path} >= 100 and {path} <= 599"  # the one integer is HTTP's
-
-
-def _as_typed(statement: str) -> str:
-    """As it stands in the file, where a `$` would begin a variable."""
-    return statement.replace("$", "$$")
-
-
-def _escaped(pattern: str) -> str:
-    return pattern.replace("\\", "\\\\")
-
-
-def _decisive(it: Checked) -> set[str]:
-    """Attributes whose presence decides something later, so that a wrong value may not take them away."""
-    texts = [one.text for one in it.yaml.statements(SPANS) if one.conditions]
-    asked = {match[1] for text in texts for match in re.finditer(r'span\.attributes\["([^"]+)"\] == nil', text)}
-    return asked | {metric.source.attribute for metric in it.contract.derived.values() if metric.source.attribute}
-
-
-def _as_wanted(it: Checked, one: Statement, wanted: str) -> Iterator[Finding]:
-    """A copy may order its values as it likes and ask for a length, otherwise it is as the contract makes it."""
-    found = re.sub(r" and Len\([^)]*\) <= \d+", "", one.text)
-    of_found, of_wanted = listed(found), listed(wanted)
-    if of_found is None or _LIST.sub("", found) != _LIST.sub("", wanted):
-        if found != wanted:
-            yield it.wrong(f"has to be: {_as_typed(wanted)}", *one.keys)
-    else:
-        key = strings(wanted)[0]
-        yield from _differ(it, one, set(of_found), set(of_wanted or []), f"closed set of {key}")
 
 
 def shapes_names(it: Checked) -> Iterator[Finding]:
@@ -131,7 +25,7 @@ def shapes_names(it: Checked) -> Iterator[Finding]:
             if statement.text.startswith(f'set({context}.name, "{OTHER}") where Len({context}.name) > 64 or not')
         ]
         if not found:
-            yield it.wrong(f"no statement makes {context} names of other shapes `{OTHER}`", *_PLACE)
+            yield it.wrong(f"no statement makes {context} names of other shapes `{OTHER}`", *SPAN_STATEMENTS)
         elif (shown := re.findall(r'IsMatch\([a-z]+\.name, "((?:[^"\\]|\\.)*)"\)', found[-1].text)) != wanted:
             yield it.wrong(f"the shapes of {context} names are not the contract's: {shown}", *found[-1].keys)
 
@@ -165,11 +59,11 @@ def sets_families(it: Checked) -> Iterator[Finding]:
     for family, one in found.items():
         if family == "cache.operation":
             verbs = _operations(it.contract, "cache_operation_duration_seconds")
-            yield from _differ(it, one, set(listed(one.text) or []), {f"cache.{verb}" for verb in verbs}, "cache spans")
+            yield from it.differ(one, set(listed(one.text) or []), {f"cache.{verb}" for verb in verbs}, "cache spans")
     for one in statements:
         if one.text.startswith('set(span.attributes["operation"], "other")') and "asyncpg" in one.conditions:
             verbs = _operations(it.contract, "database_queries_total")
-            yield from _differ(it, one, set(listed(one.text) or []), verbs, "SQL operations")
+            yield from it.differ(one, set(listed(one.text) or []), verbs, "SQL operations")
 
 
 def _operations(rules: Contract, name: str) -> set[str]:
@@ -338,7 +232,7 @@ def admits_instruments(it: Checked) -> Iterator[Finding]:
     for one in it.yaml.statements(collector_yaml.INSTRUMENTS):
         if match := re.match(r'set\(datapoint\.cache\["(\w+)"\], datapoint\.attributes', one.text):
             allowed = it.contract.closed_set(match[1]) - {OTHER}
-            yield from _differ(it, one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
+            yield from it.differ(one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
 
 
 def orders_pipelines(it: Checked) -> Iterator[Finding]:
@@ -429,15 +323,8 @@ def names_contexts(it: Checked) -> Iterator[Finding]:
             yield it.wrong("clear(span.links) ends the process, set(span.links, nil) does not", *one.keys)
 
 
-def _differ(it: Checked, one: Statement, found: set[str], wanted: set[str], what: str) -> Iterator[Finding]:
-    for missing in sorted(wanted - found):
-        yield it.wrong(f"{what}: {missing} is missing, the contract has it", *one.keys)
-    for surplus in sorted(found - wanted):
-        yield it.wrong(f"{what}: {surplus} is not in {contract.PATH}", *one.keys)
-
-
 def _place(statements: Iterable[Statement]) -> tuple[str | int, ...]:
-    return next((one.keys for one in statements), _PLACE)
+    return next((one.keys for one in statements), SPAN_STATEMENTS)
 
 
 def _seconds(edge: str) -> float | str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.model import contract
 from tools.model.alerts import alerts, targets
 from tools.model.consumers import Consumer, Use

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.model.consumers import Consumer, affected
 from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.base.files import Finding, collector_extras
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.model import collector_yaml
 from tools.model.consumers import RULES
 from tools.stack.programs import ensure

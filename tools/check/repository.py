@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 from tools.base.files import Finding, SourceError, Sources, collector_extras
 from tools.check.alerts_page import writes_alert_pages
+from tools.check.checked import Checked
 from tools.check.collector import RULES as COLLECTOR_RULES
-from tools.check.collector import Checked
 from tools.check.consumers import knows_what_is_asked, tells_limits_and_targets
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import promtool_agrees, validates

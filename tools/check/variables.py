@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.model import collector_yaml
 
 README = "otel-collector/README.md"

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, SourceError, Sources
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import validates
 from tools.check.repository import static

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tools.base.files import Sources
-from tools.check.collector import Checked
+from tools.check.checked import Checked
 from tools.check.consumers import knows_what_is_asked
 from tools.history.backtest import ALERTMANAGER, Behaviour, Outcome, run
 from tools.history.choice import History
