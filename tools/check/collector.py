@@ -5,44 +5,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from tools.base.files import Finding
-from tools.check.checked import Checked
-from tools.check.copies import copies_what_may_leave
+from tools.check.redaction import copies_what_may_leave, differences, knows_services, shapes_names
 from tools.model import collector_yaml, contract
-from tools.model.collector_yaml import SPAN_STATEMENTS, SPANS, Row, Statement, listed, type_of
+from tools.model.collector_yaml import SPANS, Row, Statement, listed, type_of
 from tools.model.contract import OTHER, Contract, attribute
+from tools.model.repository import Repository
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
+_PLACE = ("processors", SPANS, "trace_statements")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
-def shapes_names(it: Checked) -> Iterator[Finding]:
-    """Names of spans, events and scopes leave in the contract's shapes only."""
-    shapes = list(it.contract.name_shapes.values())
-    for context, wanted in (("span", shapes), ("scope", shapes[:1]), ("spanevent", shapes[:1])):
-        found = [
-            statement
-            for statement in it.yaml.statements(SPANS)
-            if statement.text.startswith(f'set({context}.name, "{OTHER}") where Len({context}.name) > 64 or not')
-        ]
-        if not found:
-            yield it.wrong(f"no statement makes {context} names of other shapes `{OTHER}`", *SPAN_STATEMENTS)
-        elif (shown := re.findall(r'IsMatch\([a-z]+\.name, "((?:[^"\\]|\\.)*)"\)', found[-1].text)) != wanted:
-            yield it.wrong(f"the shapes of {context} names are not the contract's: {shown}", *found[-1].keys)
-
-
-def knows_services(it: Checked) -> Iterator[Finding]:
-    """Only the services of the contract get in."""
-    [name] = it.contract.attributes.resource["service.name"].values or [""]
-    condition = f'resource.attributes["service.name"] != "{name}"'
-    for processor, kind in (
-        (collector_yaml.SERVICES, "trace_conditions"),
-        (collector_yaml.ALLOWED, "metric_conditions"),
-    ):
-        if condition not in (it.yaml.part("processors", processor, kind) or []):
-            yield it.wrong(f"{processor} has to drop every other service: {condition}", "processors", processor, kind)
-
-
-def sets_families(it: Checked) -> Iterator[Finding]:
+def sets_families(it: Repository) -> Iterator[Finding]:
     """③ Every family that the contract counts is set somewhere, and none that nothing counts."""
     statements = it.yaml.statements(SPANS)
     setters = [one for one in statements if one.text.startswith('set(span.attributes["family"], ')]
@@ -58,12 +32,12 @@ def sets_families(it: Checked) -> Iterator[Finding]:
         yield it.wrong(f"family {family} feeds no metric of the contract", *found[family].keys)
     for family, one in found.items():
         if family == "cache.operation":
-            verbs = _operations(it.contract, "cache_operation_duration_seconds")
-            yield from it.differ(one, set(listed(one.text) or []), {f"cache.{verb}" for verb in verbs}, "cache spans")
+            names = {f"cache.{verb}" for verb in _operations(it.contract, "cache_operation_duration_seconds")}
+            yield from differences(it, one, set(listed(one.text) or []), names, "cache spans")
     for one in statements:
         if one.text.startswith('set(span.attributes["operation"], "other")') and "asyncpg" in one.conditions:
             verbs = _operations(it.contract, "database_queries_total")
-            yield from it.differ(one, set(listed(one.text) or []), verbs, "SQL operations")
+            yield from differences(it, one, set(listed(one.text) or []), verbs, "SQL operations")
 
 
 def _operations(rules: Contract, name: str) -> set[str]:
@@ -71,7 +45,7 @@ def _operations(rules: Contract, name: str) -> set[str]:
     return set(metric.labels.get("operation", [])) if metric else set()
 
 
-def has_rows(it: Checked) -> Iterator[Finding]:
+def has_rows(it: Repository) -> Iterator[Finding]:
     """④ One row makes each derived metric, from the right aggregate and spans, with the right labels."""
     rows: dict[str, Row] = {}
     for row in it.yaml.rows:
@@ -89,7 +63,7 @@ def has_rows(it: Checked) -> Iterator[Finding]:
             yield from _row(it, rows[name], metric)
 
 
-def _row(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
+def _row(it: Repository, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     aggregate = "span.duration" if metric.type == "histogram" else "span.calls"
     include = f"^{re.escape(aggregate)}$" if row.is_pattern else aggregate
     if row.content.get("include") != include:
@@ -108,7 +82,7 @@ def _row(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     yield from _matches(it, row, metric)
 
 
-def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
+def _matches(it: Repository, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     source = metric.source
     keys = {source.attribute} if source.attribute else {"family", *source.required}
     matched = row.content.get("experimental_match_labels") or {}
@@ -125,7 +99,7 @@ def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding
             yield it.wrong(text, *row.keys, "experimental_match_labels")
 
 
-def has_dimensions(it: Checked) -> Iterator[Finding]:
+def has_dimensions(it: Repository) -> Iterator[Finding]:
     """⑥ span_metrics carries what rows match or keep, and nothing else; what a span lacks shows as `other`.
 
     But not what makes a metric by being there, or selects for one.
@@ -169,7 +143,7 @@ EXPORTER = {
 EXCLUDED = {"service.name", "span.name", "span.kind", "status.code", "collector.instance.id"}
 
 
-def keeps_series_stable(it: Checked) -> Iterator[Finding]:
+def keeps_series_stable(it: Repository) -> Iterator[Finding]:
     """Settings of span_metrics and the exporter on which all series depend."""
     for part, kind, settings in (("connectors", "span_metrics", SPAN_METRICS), ("exporters", "prometheus", EXPORTER)):
         for name, (key, (wanted, why)) in itertools.product(it.yaml.of_type(part, kind), settings.items()):
@@ -187,7 +161,7 @@ def keeps_series_stable(it: Checked) -> Iterator[Finding]:
             yield it.wrong("the histogram has to be in seconds: unit: s", "connectors", name, "histogram")
 
 
-def words_help(it: Checked) -> Iterator[Finding]:
+def words_help(it: Repository) -> Iterator[Finding]:
     """⑤ HELP texts and units are the contract's."""
     keys: tuple[str | int, ...] = ("processors", collector_yaml.DERIVED)
     statements = it.yaml.statements(collector_yaml.DERIVED)
@@ -207,7 +181,7 @@ def words_help(it: Checked) -> Iterator[Finding]:
     yield from _instruments_help(it)
 
 
-def _instruments_help(it: Checked) -> Iterator[Finding]:
+def _instruments_help(it: Repository) -> Iterator[Finding]:
     statements = it.yaml.statements(collector_yaml.INSTRUMENTS)
     texts = {one.text: one for one in statements if one.text.startswith("set(metric.")}
     wanted = set()
@@ -221,7 +195,7 @@ def _instruments_help(it: Checked) -> Iterator[Finding]:
         yield it.wrong("is not what the contract says", *texts[surplus].keys)
 
 
-def admits_instruments(it: Checked) -> Iterator[Finding]:
+def admits_instruments(it: Repository) -> Iterator[Finding]:
     """Of metrics over OTLP only the contract's instruments pass."""
     conditions = " ".join(it.yaml.part("processors", collector_yaml.ALLOWED, "metric_conditions") or [])
     named = set(re.findall(r'metric\.name == "([^"]*)"', conditions))
@@ -232,10 +206,10 @@ def admits_instruments(it: Checked) -> Iterator[Finding]:
     for one in it.yaml.statements(collector_yaml.INSTRUMENTS):
         if match := re.match(r'set\(datapoint\.cache\["(\w+)"\], datapoint\.attributes', one.text):
             allowed = it.contract.closed_set(match[1]) - {OTHER}
-            yield from it.differ(one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
+            yield from differences(it, one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
 
 
-def orders_pipelines(it: Checked) -> Iterator[Finding]:
+def orders_pipelines(it: Repository) -> Iterator[Finding]:
     """Refuse, protect, derive, store, in this order: nothing leaves unprotected, is counted twice or by sample."""
     for name in it.yaml.entering("traces"):
         yield from _order(it, name, ["memory_limiter", collector_yaml.SERVICES, SPANS, "batch"])
@@ -259,7 +233,7 @@ def orders_pipelines(it: Checked) -> Iterator[Finding]:
         yield it.wrong(text, "processors", "batch")
 
 
-def _order(it: Checked, name: str, wanted: list[str]) -> Iterator[Finding]:
+def _order(it: Repository, name: str, wanted: list[str]) -> Iterator[Finding]:
     """The wanted processors are there in this order; others may stand between, but nothing before the first."""
     found = it.yaml.pipelines[name]["processors"]
     keys = ("service", "pipelines", name, "processors")
@@ -271,7 +245,7 @@ def _order(it: Checked, name: str, wanted: list[str]) -> Iterator[Finding]:
         yield it.wrong(f"{name}: batch has to be the last: it stands between the senders and the store", *keys)
 
 
-def _upstream(it: Checked, name: str, seen: frozenset[str] = frozenset()) -> list[str]:
+def _upstream(it: Repository, name: str, seen: frozenset[str] = frozenset()) -> list[str]:
     """All processors that what this pipeline passes on has gone through."""
     pipeline = it.yaml.pipelines[name]
     found = list(pipeline["processors"])
@@ -283,7 +257,7 @@ def _upstream(it: Checked, name: str, seen: frozenset[str] = frozenset()) -> lis
     return found
 
 
-def keeps_what_is_ours(it: Checked) -> Iterator[Finding]:
+def keeps_what_is_ours(it: Repository) -> Iterator[Finding]:
     """Extras add: what they write in place of a list or a part of config.yaml has to hold all that was there."""
     for keys, ours, extras in it.yaml.document.replaced:
         where = ".".join(map(str, keys))
@@ -295,7 +269,7 @@ def keeps_what_is_ours(it: Checked) -> Iterator[Finding]:
                 yield it.wrong(text, *keys)
 
 
-def uses_components(it: Checked) -> Iterator[Finding]:
+def uses_components(it: Repository) -> Iterator[Finding]:
     """What is declared is used."""
     for name in it.yaml.part("extensions") or {}:
         if name not in (it.yaml.part("service", "extensions") or []):
@@ -307,7 +281,7 @@ def uses_components(it: Checked) -> Iterator[Finding]:
             yield it.wrong(f"{name} is in no pipeline", part, name)
 
 
-def names_contexts(it: Checked) -> Iterator[Finding]:
+def names_contexts(it: Repository) -> Iterator[Finding]:
     """Every group of statements names its context and stops at an error."""
     for name, processor in (it.yaml.part("processors") or {}).items():
         if type_of(name) in ("transform", "filter") and (processor or {}).get("error_mode") != "propagate":
@@ -324,7 +298,7 @@ def names_contexts(it: Checked) -> Iterator[Finding]:
 
 
 def _place(statements: Iterable[Statement]) -> tuple[str | int, ...]:
-    return next((one.keys for one in statements), SPAN_STATEMENTS)
+    return next((one.keys for one in statements), _PLACE)
 
 
 def _seconds(edge: str) -> float | str:
@@ -332,7 +306,7 @@ def _seconds(edge: str) -> float | str:
     return round(float(match[1]) * SECONDS[match[2]], 9) if match else edge
 
 
-RULES: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Repository], Iterator[Finding]], ...] = (
     copies_what_may_leave,
     shapes_names,
     knows_services,

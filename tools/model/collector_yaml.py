@@ -12,7 +12,6 @@ from tools.base.files import Finding, SourceError, Sources, Yaml, collector_extr
 PATH = "otel-collector/config.yaml"
 VARIABLE = re.compile(r"\$\{env:(?P<name>\w+)(?P<rest>[^}]*)\}")
 SPANS, ROWS, DERIVED, INSTRUMENTS = "transform/spans", "metrics_transform", "transform/derived", "transform/instruments"
-SPAN_STATEMENTS = ("processors", SPANS, "trace_statements")
 SERVICES, ALLOWED = "filter/services", "filter/instruments"
 SAMPLERS = ("probabilistic_sampler", "tail_sampling")
 
