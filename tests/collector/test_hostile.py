@@ -134,7 +134,7 @@ def planted(template: Spec) -> Spec:
 
 
 def plant_around(resource_spans: Any) -> None:
-    """Put the canary into every other field that OTLP has for spans, except `entity_refs`, the known rest."""
+    """Put the canary into every other field that OTLP has for spans, except `entity_refs`, the known gaps."""
     resource_spans.schema_url = CANARY
     resource = resource_spans.resource
     for key in ["service.namespace", "host.name", "lane", "component", CANARY]:

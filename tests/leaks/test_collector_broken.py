@@ -145,7 +145,7 @@ def metric_pipelines(listen: list[int]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found_in_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Where the store has the canary, by the protection that was left out; nothing of the known rests."""
+    """Where the store has the canary, by the protection that was left out; nothing of the known gaps."""
     folder = tmp_path_factory.mktemp("broken")
     names = [*TRACES, SERVICES]
     known = [otlp_canaries.traces(NAME, 0), otlp_canaries.traces(BIRTH, otlp_canaries.turns(BIRTH)[-1])]

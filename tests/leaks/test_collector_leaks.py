@@ -25,7 +25,7 @@ from tools.replay.collector import Collector
 RESOURCE = "resource_spans.resource"
 SPAN = "resource_spans.scope_spans.spans"
 ENTITIES = {f"{RESOURCE}.entity_refs.{name}" for name in ("schema_url", "type", "id_keys", "description_keys")}
-"""The known rest: no statement reaches them."""
+"""The known gap: no statement reaches them."""
 
 
 def stored(requests: Sequence[ExportTraceServiceRequest]) -> ExportTraceServiceRequest:
@@ -37,7 +37,7 @@ def stored(requests: Sequence[ExportTraceServiceRequest]) -> ExportTraceServiceR
 
 
 def without_entities(export: ExportTraceServiceRequest) -> ExportTraceServiceRequest:
-    """What reached the store without the known rest."""
+    """What reached the store without the known gaps."""
     for resource in export.resource_spans:
         resource.resource.ClearField("entity_refs")
     return export
@@ -110,7 +110,7 @@ def test_of_canaries_in_every_field_only_the_known_rest_leaves_the_collector(ben
     account.add("Collector, every field of OTLP", CANARIES, inputs=len(inputs), outputs=outputs)
 
 
-SHAPED = {  # known rests: a spelling, and where it has the shape of what is allowed
+SHAPED = {  # known gaps: a spelling, and where it has the shape of what is allowed
     "quiteriazwolfkirch": {
         f"{SPAN}.name",
         f"{SPAN}.events.name",
@@ -171,5 +171,5 @@ def test_what_the_collector_refuses_is_not_repeated_in_its_log(bench: Bench, acc
     assert {answer[:3] for answer in answers} == {b"400", b"404", b"415", b"500"}
     outputs = shown(bench)
     assert hits(CANARIES, outputs) == []
-    assert hits(CANARIES, {"answers": b"\n".join(answers)}), "known rest: who sends broken JSON is told what they sent"
+    assert hits(CANARIES, {"answers": b"\n".join(answers)}), "known gap: who sends broken JSON is told what they sent"
     account.add("Collector, what it refuses", CANARIES, inputs=len(answers), outputs=outputs)
