@@ -18,17 +18,26 @@ from tools.write.notifications import example, resolved, running
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """What the commands ask, in their environment."""
-    made = Stack(tmp_path / "state", Ports.free(), store="jaeger")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What the commands ask. What was told cannot be taken back: the test of an empty system comes first."""
+    made = Stack(tmp_path_factory.mktemp("alerts") / "state", Ports.free(), store="jaeger")
     try:
         made.up(only=("prometheus", "alertmanager", "simulator"))
-        for name, value in made.service_environment().items():
-            monkeypatch.setenv(name, value)
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture
+def stack(shared: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """In its environment; silences end with the test."""
+    for name, value in shared.service_environment().items():
+        monkeypatch.setenv(name, value)
+    yield shared
+    for silence in silences(shared):
+        address = f"{shared.url('alertmanager')}/api/v2/silence/{silence['id']}"
+        httpx.delete(address, trust_env=False).raise_for_status()
 
 
 def post(stack: Stack, *names: str) -> None:
@@ -51,30 +60,6 @@ def test_an_empty_system_says_so(stack: Stack, capfd: Capture) -> None:
 
 def heartbeat(stack: Stack) -> Any:
     return httpx.get(f"{stack.url('simulator')}/notifications", trust_env=False).json()["heartbeat"]
-
-
-def test_what_fires_is_shown_with_who_is_told_or_why_nobody_is(stack: Stack, capfd: Capture) -> None:
-    post(stack, "CriticalWebhookLatency", "HighWebhookLatency", "SlowDatabaseQueries", "HighErrorRate")
-    until(lambda: "held back" in "".join(said(capfd, "alerts")), "the warning is held back")
-    [identifier] = said(capfd, "silence", "HighErrorRate", "--for", "2h", "--why", "a test")
-    assert identifier == silences(stack)[0]["id"]
-    until(lambda: "silenced" in "".join(said(capfd, "alerts")), "it is silenced")
-    shown = said(capfd, "alerts")
-    assert shown[:9] == [
-        "Firing",
-        "  critical CriticalWebhookLatency  for 7 min, goes to local",
-        f"           {example('CriticalWebhookLatency')['annotations']['description']}",
-        "           docs/runbooks/CriticalWebhookLatency.md",
-        "  warning  HighErrorRate  for 7 min, silenced",
-        "  warning  HighWebhookLatency  for 7 min, held back by CriticalWebhookLatency",
-        "  warning  SlowDatabaseQueries  for 7 min, goes to local",
-        f"           {example('SlowDatabaseQueries')['annotations']['description']}",
-        "           docs/runbooks/SlowDatabaseQueries.md",
-    ]
-    assert said(capfd, "unsilence", "HighErrorRate") == []
-    until(lambda: "silenced" not in "".join(said(capfd, "alerts")), "the silence has ended")
-    assert run(["unsilence", "HighErrorRate"]) == 1
-    assert capfd.readouterr().err == "clinic: HighErrorRate has no silence\n"
 
 
 def test_what_was_told_is_shown_from_the_beginning_to_the_end(stack: Stack, capfd: Capture, tmp_path: Path) -> None:
@@ -100,7 +85,9 @@ def test_an_alert_that_no_rule_has_cannot_be_silenced_and_near_names_are_told(st
 
 
 def silences(stack: Stack) -> Any:
-    return httpx.get(f"{stack.url('alertmanager')}/api/v2/silences", trust_env=False).raise_for_status().json()
+    """Those that have not ended."""
+    found = httpx.get(f"{stack.url('alertmanager')}/api/v2/silences", trust_env=False).raise_for_status().json()
+    return [one for one in found if one["status"]["state"] != "expired"]
 
 
 def test_a_silence_says_who_made_it_why_and_ends_by_itself(stack: Stack, capfd: Capture) -> None:
@@ -120,6 +107,30 @@ def test_a_wrong_duration_is_refused(duration: str, stack: Stack, capfd: Capture
     assert run(["silence", "HighErrorRate", f"--for={duration}", "--why", "a test"]) == 1
     assert "amtool: error: " in capfd.readouterr().err
     assert silences(stack) == []
+
+
+def test_what_fires_is_shown_with_who_is_told_or_why_nobody_is(stack: Stack, capfd: Capture) -> None:
+    post(stack, "CriticalWebhookLatency", "HighWebhookLatency", "SlowDatabaseQueries", "HighErrorRate")
+    until(lambda: "held back" in "".join(said(capfd, "alerts")), "the warning is held back")
+    [identifier] = said(capfd, "silence", "HighErrorRate", "--for", "2h", "--why", "a test")
+    assert identifier == silences(stack)[0]["id"]
+    until(lambda: "silenced" in "".join(said(capfd, "alerts")), "it is silenced")
+    shown = said(capfd, "alerts")
+    assert shown[:9] == [
+        "Firing",
+        "  critical CriticalWebhookLatency  for 7 min, goes to local",
+        f"           {example('CriticalWebhookLatency')['annotations']['description']}",
+        "           docs/runbooks/CriticalWebhookLatency.md",
+        "  warning  HighErrorRate  for 7 min, silenced",
+        "  warning  HighWebhookLatency  for 7 min, held back by CriticalWebhookLatency",
+        "  warning  SlowDatabaseQueries  for 7 min, goes to local",
+        f"           {example('SlowDatabaseQueries')['annotations']['description']}",
+        "           docs/runbooks/SlowDatabaseQueries.md",
+    ]
+    assert said(capfd, "unsilence", "HighErrorRate") == []
+    until(lambda: "silenced" not in "".join(said(capfd, "alerts")), "the silence has ended")
+    assert run(["unsilence", "HighErrorRate"]) == 1
+    assert capfd.readouterr().err == "clinic: HighErrorRate has no silence\n"
 
 
 def test_without_alertmanager_the_address_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:

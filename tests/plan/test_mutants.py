@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 import yaml
 from rich.console import Console
 
@@ -16,6 +17,12 @@ processors:
   filter: [a == "b" and not c]
 """
 PYTHON = "def rule(value):\n    return value if isinstance(value, str) and value in allowed else clean(value)\n"
+
+
+@pytest.fixture(scope="module")
+def shipped_mutants() -> list[Mutant]:
+    """All of the shipped files, made once: that takes seconds."""
+    return collector.mutants()
 
 
 def test_every_place_of_a_yaml_file_is_broken_in_every_way() -> None:
@@ -56,13 +63,13 @@ def test_every_condition_and_call_of_a_python_module_is_broken() -> None:
     ]
 
 
-def test_what_make_check_refuses_is_caught_without_being_run() -> None:
-    [broken] = [one for one in collector.mutants() if one.name == "receivers is gone"]
+def test_what_make_check_refuses_is_caught_without_being_run(shipped_mutants: list[Mutant]) -> None:
+    [broken] = [one for one in shipped_mutants if one.name == "receivers is gone"]
     assert collector.look(broken) == Verdict(broken, "check: schema")
 
 
-def test_every_reason_is_needed() -> None:
-    assert idle_reasons(collector.KNOWN, collector.mutants()) == []
+def test_every_reason_is_needed(shipped_mutants: list[Mutant]) -> None:
+    assert idle_reasons(collector.KNOWN, shipped_mutants) == []
 
 
 def test_a_survivor_without_a_reason_is_named_and_fails_the_run() -> None:
