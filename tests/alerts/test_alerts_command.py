@@ -11,7 +11,7 @@ import pytest
 
 from tools.base.wait import until
 from tools.cli import run
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 from tools.write.notifications import example, resolved, running
 

@@ -7,7 +7,7 @@ import pytest
 from tests.alerts.conftest import ALERTS
 from tools.base.files import Sources
 from tools.check.alerts_page import PAGE, first_line, pages
-from tools.check.repository import check
+from tools.check.checks import check
 from tools.model.alerts import Alert
 from tools.model.contract import PATH, Target
 

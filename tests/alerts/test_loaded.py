@@ -14,7 +14,7 @@ from tools.base.wait import until
 from tools.model import contract
 from tools.model.rules import rules_of
 from tools.replay.collector import Collector
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 from tools.write.notifications import running
 

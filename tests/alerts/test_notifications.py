@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 from tests.alerts.conftest import ALERTS
 from tools.base.files import ROOT
 from tools.base.wait import until
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.programs import ensure
 from tools.stack.stack import Stack
 from tools.write.notifications import (

@@ -13,7 +13,7 @@ import pytest
 
 from tests.alerts.test_runbooks import BOOKS, PORTS, commands, inline
 from tests.support.clones import copy
-from tools.stack.components import Ports, variable
+from tools.stack.ports import Ports, variable
 
 EXECUTED = sorted({one for book in BOOKS for one in [*commands(book), *inline(book)]} - {"make restart S=…"})
 SAYS = {

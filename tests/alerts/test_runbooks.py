@@ -10,10 +10,10 @@ import pytest
 
 from tests.alerts.conftest import ALERTS, RUNBOOKS
 from tools.base.files import ROOT, Sources
-from tools.check.collector import Checked
 from tools.check.consumers import knows_what_is_asked
 from tools.cli import SECTIONS
-from tools.stack.components import Ports
+from tools.model.repository import Repository
+from tools.stack.ports import Ports
 
 PAGE = ROOT / "docs" / "alerts.md"
 BOOKS = sorted(RUNBOOKS.glob("*.md"))
@@ -89,7 +89,7 @@ def test_every_query_asks_for_what_the_contract_has() -> None:
     rules = "".join(f"      - {{alert: {name}, expr: {_quoted(query)}}}\n" for name, query in queries)
     path = "prometheus/rules/queries_of_runbooks.yaml"
     sources = Sources.of_disk().edited(path, f"groups:\n  - name: queries\n    rules:\n{rules}")
-    assert list(knows_what_is_asked(Checked(sources))) == []
+    assert list(knows_what_is_asked(Repository(sources))) == []
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from tools.base.files import Sources
 from tools.history.backtest import ALERTMANAGER, PROMETHEUS, Outcome, run
 from tools.history.choice import History
-from tools.stack.blocks import create
+from tools.stack.history_server import create
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC: Tuesday, 08:00 in São Paulo
 STEP = 15

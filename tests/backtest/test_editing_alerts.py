@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools.base.files import ROOT, Sources
-from tools.check.repository import check
+from tools.check.checks import check
 from tools.plan.timeline import picture
 from tools.write.plans import ALERTS, PICTURE, Example, answer, edited, examples, pictured
 

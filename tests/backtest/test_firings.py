@@ -16,7 +16,7 @@ from tools.base.prometheus import PrometheusError
 from tools.base.wait import until
 from tools.history.choice import History, choose
 from tools.stack import stack
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.programs import ensure
 
 EVERYTHING = """\

@@ -10,8 +10,8 @@ from tools.base import otlp
 from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.cli import run
-from tools.stack import components, stack
-from tools.stack.components import Ports
+from tools.stack import damaged_queue, stack
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 BBOLT = "go.etcd.io/bbolt.(*DB).Update(0xc0)\n\t/bbolt/db.go:1\n"
@@ -72,7 +72,7 @@ def test_a_damaged_queue_is_set_aside_and_the_collector_takes_spans(made: Stack,
     queue(made).write_bytes(damaged)
     made.start("otel-collector")
     otlp.send(f"127.0.0.1:{made.ports.collector_grpc}", otlp.traces([otlp.Spec("message.process")]))
-    [aside] = components.damaged_queues(made.folder)
+    [aside] = damaged_queue.damaged_queues(made.folder)
     assert (aside / queue(made).name).stat().st_size == len(damaged)
     assert f"The queue was damaged: set aside as {aside}\n" in made.log("otel-collector").read_text("utf-8")
 
@@ -80,14 +80,14 @@ def test_a_damaged_queue_is_set_aside_and_the_collector_takes_spans(made: Stack,
 def test_a_folder_in_the_files_place_is_set_aside_too(made: Stack) -> None:
     queue(made).mkdir()
     made.start("otel-collector")
-    assert len(components.damaged_queues(made.folder)) == 1
+    assert len(damaged_queue.damaged_queues(made.folder)) == 1
 
 
 @pytest.mark.parametrize("kind", ["whole", "empty"])
 def test_a_queue_that_can_be_read_stays(made: Stack, waiting: bytes, kind: str) -> None:
     queue(made).write_bytes(waiting if kind == "whole" else b"")
     made.start("otel-collector")
-    assert components.damaged_queues(made.folder) == []
+    assert damaged_queue.damaged_queues(made.folder) == []
     assert queue(made).stat().st_size >= (len(waiting) if kind == "whole" else 1)
 
 
@@ -98,7 +98,7 @@ def test_damage_is_counted_and_told_and_only_the_newest_are_kept(
         queue(made).write_bytes(b"something else\n")
         made.start("otel-collector")
         made.stop("otel-collector")
-    kept = components.damaged_queues(made.folder)
+    kept = damaged_queue.damaged_queues(made.folder)
     assert [one.name for one in kept] == ["queue.damaged.2", "queue.damaged.3"]
     monkeypatch.setattr(stack, "STATE", made.folder)
     assert run(["status"]) == 0
@@ -121,7 +121,7 @@ def test_two_collectors_on_one_queue_are_no_damage(made: Stack, tmp_path: Path) 
     with pytest.raises(ToolError, match=r"^otel-collector (died|was not ready)"):
         other.start("otel-collector", {"QUEUE_DIRECTORY": str(queue(made).parent)})
     other.stop("otel-collector")
-    assert components.damaged_queues(other.folder) == []
+    assert damaged_queue.damaged_queues(other.folder) == []
     assert queue(made).exists()
 
 
@@ -131,7 +131,7 @@ def test_a_queue_whose_damage_ended_an_earlier_run_is_set_aside_before_the_next(
     log.parent.mkdir()
     log.write_text(f"{STARTED}panic: page 7\n\ngoroutine 40 [running]:\nmain.a()\n\t/a.go:1\n{BBOLT}", "utf-8")
     made.start("otel-collector")
-    assert len(components.damaged_queues(made.folder)) == 1
+    assert len(damaged_queue.damaged_queues(made.folder)) == 1
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_another_end_with_the_queue_open_is_no_damage(made: Stack, log: str) -> 
     made.log("otel-collector").parent.mkdir()
     made.log("otel-collector").write_text(STARTED + log, "utf-8")
     made.prepare("otel-collector")
-    assert components.damaged_queues(made.folder) == []
+    assert damaged_queue.damaged_queues(made.folder) == []

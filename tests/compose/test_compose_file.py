@@ -16,7 +16,7 @@ import yaml
 from app.settings import Settings
 from tests.compose.conftest import ROOT, Model, Read
 from tools.stack import programs
-from tools.stack.components import Ports, variable
+from tools.stack.ports import Ports, variable
 
 FILE = ROOT / "docker-compose.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())

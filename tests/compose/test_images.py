@@ -10,6 +10,7 @@ import pytest
 import app.observability.contract
 from tests.compose.conftest import ROOT, Model
 from tools.stack import components
+from tools.stack.ports import HOST, Ports
 
 TARGETS = {"web": "service", "worker": "worker", "simulator": "simulator"}  # and the service that runs it
 
@@ -122,8 +123,8 @@ def test_the_code_finds_the_contract_where_it_looks_for_it() -> None:
 
 
 def test_the_same_commands_run_as_without_docker() -> None:
-    web = components.service(components.Ports(), {}).command
-    inside = ["0.0.0.0" if word == components.HOST else word for word in web[web.index("uvicorn") :]]
+    web = components.service(Ports(), {}).command
+    inside = ["0.0.0.0" if word == HOST else word for word in web[web.index("uvicorn") :]]
     assert json.loads(instructions("web", "CMD")[0]) == inside
     worker = components.worker(ROOT, {}).command
     assert json.loads(instructions("worker", "CMD")[0]) == ["python", *worker[1:]]

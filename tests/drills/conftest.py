@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tools.drill import restore
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.programs import ROOT
 from tools.stack.stack import CHOICES_FILE, Stack
 

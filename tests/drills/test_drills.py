@@ -18,7 +18,7 @@ from tools.drill.faults import ROUNDS, Fault
 from tools.drill.report import LiveScreen, print_results
 from tools.drill.run import Result, drilling, play
 from tools.drill.scene import Scene
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 NAMED = {fault.name: fault for faults in ROUNDS for fault in faults}

@@ -15,8 +15,9 @@ from tools.base.files import ROOT
 from tools.drill import shortened
 from tools.drill.shortened import SHORTEST_SECONDS, shorter
 from tools.model.rules import rule_name, rules_of, shipped_rules
-from tools.stack.components import Ports, render_alertmanager
+from tools.stack.ports import Ports
 from tools.stack.programs import ensure
+from tools.stack.rendered import render_alertmanager
 
 SHIPPED = shipped_rules()
 COPIES = shortened.rules()

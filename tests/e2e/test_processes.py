@@ -22,7 +22,7 @@ from tests.support.backend import Backend, attributes, event, patient
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.model.expected import SHIPPED, Labels, Samples, undocumented
-from tools.stack.components import HOST, holder
+from tools.stack.ports import HOST, holder
 
 PROCESSES = 4
 MESSAGES = 200

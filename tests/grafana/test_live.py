@@ -19,7 +19,7 @@ from tools.check.dashboard_values import PANELS
 from tools.model.dashboard import asked, legend, placeholders, shipped_dashboards
 from tools.model.expected import SHIPPED
 from tools.show.trace import STORES, fetch
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
 
 MILLISECOND = 1_000_000

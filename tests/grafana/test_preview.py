@@ -24,7 +24,7 @@ from tools.show.preview.drawing import draw
 from tools.show.preview.graph import calculated, thresholds
 from tools.show.preview.picture import size
 from tools.show.preview.units import formatted
-from tools.stack.blocks import create
+from tools.stack.history_server import create
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC
 MINUTE = 60

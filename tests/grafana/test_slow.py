@@ -18,7 +18,7 @@ from tools.cli import run
 from tools.model.dashboard import Panel, shipped_dashboards
 from tools.show import slow, trace
 from tools.show.preview.content import ask
-from tools.stack.components import HOST, Ports
+from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
 
 # Seconds by lane, and one whose trace the store does not have.

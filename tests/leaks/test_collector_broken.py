@@ -16,15 +16,15 @@ import pytest
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.leaks import fields
+from tests.leaks import otlp_canaries
 from tests.leaks.canaries import BIRTH, NAME, hits
-from tests.leaks.outputs import exposition
+from tests.leaks.reading_outputs import exposition
 from tests.leaks.test_collector_leaks import without_entities
 from tools.base.otlp import send
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.replay.collector import CONFIG, Collector
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 
 YAML: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
 SPANS, INSTRUMENTS = YAML["processors"]["transform/spans"], YAML["processors"]["transform/instruments"]
@@ -148,8 +148,8 @@ def found_in_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[st
     """Where the store has the canary, by the protection that was left out; nothing of the known rests."""
     folder = tmp_path_factory.mktemp("broken")
     names = [*TRACES, SERVICES]
-    known = [fields.traces(NAME, 0), fields.traces(BIRTH, fields.turns(BIRTH)[-1])]
-    exports = [*known, fields.traces(NAME, 0, {"service.name": NAME.text})]
+    known = [otlp_canaries.traces(NAME, 0), otlp_canaries.traces(BIRTH, otlp_canaries.turns(BIRTH)[-1])]
+    exports = [*known, otlp_canaries.traces(NAME, 0, {"service.name": NAME.text})]
     with Sink().listening() as store, collector(folder, store.endpoint, span_pipelines()) as running:
         for export in exports:
             send(running.grpc, export)
@@ -161,7 +161,7 @@ def found_in_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[st
         for part in without_entities(request).resource_spans:
             [mark] = [item.value.string_value for item in part.resource.attributes if item.key == MARK]
             by_variant[names[int(mark)]].resource_spans.append(part)
-    leaves = {name: fields.leaves(left) for name, left in by_variant.items()}
+    leaves = {name: otlp_canaries.leaves(left) for name, left in by_variant.items()}
     return {name: {hit.output for hit in hits(PLANTED, leaf)} for name, leaf in leaves.items()}
 
 
@@ -193,8 +193,8 @@ def test_without_the_filter_of_services_an_invented_service_is_stored(found_in_s
 def found_in_exposition(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
     """Whether Prometheus would see the canary, by the protection that was left out."""
     names, listen = [*METRICS, NAMES], ports(len(METRICS) + 1)
-    unknown = fields.metrics(NAME, 0, {"service.name": NAME.text})
-    exports = [fields.plain_metrics(NAME), fields.metrics(NAME, 0), unknown]
+    unknown = otlp_canaries.metrics(NAME, 0, {"service.name": NAME.text})
+    exports = [otlp_canaries.plain_metrics(NAME), otlp_canaries.metrics(NAME, 0), unknown]
     found = dict.fromkeys(names, False)
     with collector(tmp_path_factory.mktemp("broken"), "127.0.0.1:9", metric_pipelines(listen)) as running:
         for export in exports:  # one after the other: of two points of one series only one is shown

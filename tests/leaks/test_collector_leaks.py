@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.collector.bench import Bench
-from tests.leaks import fields
+from tests.leaks import otlp_canaries
 from tests.leaks.canaries import CANARIES, NAME, Canary, hits
 from tests.leaks.conftest import Account
-from tests.leaks.outputs import HTTP, answered, exposition, files
+from tests.leaks.reading_outputs import HTTP, answered, exposition, files
 from tools.base.otlp import Spec, send, traces
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
@@ -55,25 +55,26 @@ def shown(bench: Bench) -> dict[str, bytes]:
 
 def test_every_field_of_otlp_is_planted_but_ids_times_measured_values_and_truths() -> None:
     for kind in (ExportTraceServiceRequest, ExportMetricsServiceRequest, ExportLogsServiceRequest):
-        export = fields.planted(kind, NAME)
-        holding = {field.full_name for field in fields.fields_of(kind.DESCRIPTOR) if not fields.kept(field)}
-        assert {field.full_name for field in fields.filled(export)} >= holding
-        found = {hit.output for hit in hits([NAME], fields.leaves(export))}
-        silent = {path for path in fields.leaves(export) if path not in found}
-        mute = {*fields.IDS, *fields.TIMES, *fields.VALUES, "bool_value", "is_monotonic"}
+        export = otlp_canaries.planted(kind, NAME)
+        fields = otlp_canaries.fields_of(kind.DESCRIPTOR)
+        holding = {field.full_name for field in fields if not otlp_canaries.kept(field)}
+        assert {field.full_name for field in otlp_canaries.filled(export)} >= holding
+        found = {hit.output for hit in hits([NAME], otlp_canaries.leaves(export))}
+        silent = {path for path in otlp_canaries.leaves(export) if path not in found}
+        mute = {*otlp_canaries.IDS, *otlp_canaries.TIMES, *otlp_canaries.VALUES, "bool_value", "is_monotonic"}
         assert {path.rpartition(".")[2] for path in silent} <= mute
 
 
 def everything(canary: Canary) -> Iterator[Any]:
     """Exports that together have a canary in every field, in each kind of value, as deep as it gets."""
-    for turn in fields.turns(canary):
-        yield fields.traces(canary, turn)
-        yield fields.metrics(canary, turn)
-    yield fields.plain_metrics(canary)
-    yield fields.old(fields.traces(canary, 0))
-    yield fields.old(fields.metrics(canary, 0))
-    yield fields.traces(canary, 0, {"service.name": canary.text})
-    yield fields.metrics(canary, 0, {"service.name": canary.text})
+    for turn in otlp_canaries.turns(canary):
+        yield otlp_canaries.traces(canary, turn)
+        yield otlp_canaries.metrics(canary, turn)
+    yield otlp_canaries.plain_metrics(canary)
+    yield otlp_canaries.old(otlp_canaries.traces(canary, 0))
+    yield otlp_canaries.old(otlp_canaries.metrics(canary, 0))
+    yield otlp_canaries.traces(canary, 0, {"service.name": canary.text})
+    yield otlp_canaries.metrics(canary, 0, {"service.name": canary.text})
 
 
 def deliver(collector: Collector, number: int, canary: Canary, export: Any) -> bytes:
@@ -87,7 +88,7 @@ def deliver(collector: Collector, number: int, canary: Canary, export: Any) -> b
     answer = HTTP.post(
         f"http://{collector.http}/v1/{path}",
         params={"patient": canary.text},
-        content=fields.as_json(export) if as_json else export.SerializeToString(),
+        content=otlp_canaries.as_json(export) if as_json else export.SerializeToString(),
         headers={"Content-Type": kind, "X-Patient": quote(canary.text)},
     )
     return answered(answer.raise_for_status())
@@ -98,10 +99,10 @@ def test_of_canaries_in_every_field_only_the_known_rest_leaves_the_collector(ben
     answers = [deliver(bench.collector, number, *one) for number, one in enumerate(inputs)]
     arrives(bench)
     whole = stored(bench.store.requests)
-    assert {hit.output for hit in hits(CANARIES, fields.leaves(whole))} == ENTITIES
+    assert {hit.output for hit in hits(CANARIES, otlp_canaries.leaves(whole))} == ENTITIES
     outputs = {
         **shown(bench),
-        **fields.leaves(without_entities(whole)),
+        **otlp_canaries.leaves(without_entities(whole)),
         "OTLP to the store": whole.SerializeToString(),
         "answers": b"\n".join(answers),
     }
@@ -124,9 +125,9 @@ def test_the_spellings_that_have_an_allowed_shape_are_these(bench: Bench) -> Non
     canaries = [replace(one, text=spelling) for one in words for spelling in (one.text, *one.spellings)]
     before = len(bench.store.requests)
     for canary in canaries:
-        send(bench.collector.grpc, fields.traces(canary, 0))
+        send(bench.collector.grpc, otlp_canaries.traces(canary, 0))
     arrives(bench)
-    leaves = fields.leaves(without_entities(stored(bench.store.requests[before:])))
+    leaves = otlp_canaries.leaves(without_entities(stored(bench.store.requests[before:])))
     texts = [canary.text for canary in canaries]
     found = {text: {path for path, content in leaves.items() if text.encode() in content} for text in texts}
     assert {text: places for text, places in found.items() if places} == SHAPED
@@ -143,7 +144,7 @@ def arrives(bench: Bench) -> None:
 def test_what_the_store_does_not_take_is_clean_on_the_disk_too(tmp_path: Path, account: Account) -> None:
     with Sink().listening() as store, (collector := Collector(tmp_path, store.endpoint)).running():
         store.answer("refuse")
-        sent = [without_entities(fields.traces(canary, turn)) for canary in CANARIES for turn in (0, 5)]
+        sent = [without_entities(otlp_canaries.traces(canary, turn)) for canary in CANARIES for turn in (0, 5)]
         for export in sent:
             send(collector.grpc, export)
         until(lambda: b"lane.classify" in b"".join(files(tmp_path / "queue").values()), "the queue is on the disk")
@@ -156,10 +157,11 @@ def test_what_the_store_does_not_take_is_clean_on_the_disk_too(tmp_path: Path, a
 def test_what_the_collector_refuses_is_not_repeated_in_its_log(bench: Bench, account: Account) -> None:
     answers: list[bytes] = []
     for canary in CANARIES:
-        for export in (fields.planted(ExportLogsServiceRequest, canary), fields.traces(canary, 0)):
+        for export in (otlp_canaries.planted(ExportLogsServiceRequest, canary), otlp_canaries.traces(canary, 0)):
             for path in ("/v1/logs", "/v1/traces", f"/v1/{quote(canary.text)}"):
                 for kind in ("application/json", "application/x-protobuf", quote(canary.text)):
-                    for body in (canary.text.encode(), export.SerializeToString()[:-3], fields.as_json(export)[:-3]):
+                    cut = (export.SerializeToString()[:-3], otlp_canaries.as_json(export)[:-3])
+                    for body in (canary.text.encode(), *cut):
                         url, headers = f"http://{bench.collector.http}{path}", {"Content-Type": kind}
                         answers.append(answered(HTTP.post(url, content=body, headers=headers)))
             with grpc.insecure_channel(bench.collector.grpc) as channel, pytest.raises(grpc.RpcError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaks.isolated import NAME, SOMEBODY, SOMEBODY6
+from tests.leaks.without_internet import NAME, SOMEBODY, SOMEBODY6
 from tools.stack import programs
 from tools.stack.programs import ROOT
 
@@ -34,7 +34,7 @@ def test_the_whole_stack_at_work_sends_nothing_to_the_outside(tmp_path: Path) ->
     tmp_path.chmod(0o755)
     environment = {name: text for name, text in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"PYTHONPATH": os.pathsep.join((str(ROOT / "service"), str(ROOT)))}
-    command = [*APART, "--", sys.executable, "-m", "tests.leaks.isolated", str(tmp_path)]
+    command = [*APART, "--", sys.executable, "-m", "tests.leaks.without_internet", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     tried = json.loads(run.stdout)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.leaks.canaries import CANARIES, SHORTEST, Canary, encodings, forms, hashes, hits, packed, strip
-from tests.leaks.fields import leaves
+from tests.leaks.otlp_canaries import leaves
 from tools.base.otlp import Spec, traces
 
 LINE = b'{"level":"info","message":"%s","n":17.5,"id":"4f0c2a"}\n'

@@ -6,36 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaks import fields
-from tests.leaks import whole as stack
+from tests.leaks import otlp_canaries, what_leaves, whole_stack
 from tests.leaks.canaries import APIKEY, BIRTH, CANARIES, CPF, NAME, PHONE, hits
 from tests.leaks.conftest import Account
-from tests.leaks.inputs import WEBHOOK, Request, encode, text_event
-from tests.leaks.whole import Whole
+from tests.leaks.webhook_canaries import WEBHOOK, Request, encode, text_event
+from tests.leaks.whole_stack import Whole
 from tests.support.backend import attributes
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     """After everything was planted and failed."""
-    with stack.running(tmp_path_factory.mktemp("whole")) as whole:
-        stack.plant(whole)
-        stack.fail_in_redis(whole)
-        stack.fail_in_postgresql(whole)
-        with stack.among_echoes(whole):
-            stack.settle(whole)
+    with whole_stack.running(tmp_path_factory.mktemp("whole")) as whole:
+        whole_stack.plant(whole)
+        whole_stack.fail_in_redis(whole)
+        whole_stack.fail_in_postgresql(whole)
+        with whole_stack.among_echoes(whole):
+            whole_stack.settle(whole)
             yield whole
 
 
 def test_nothing_of_a_patient_leaves(whole: Whole, account: Account) -> None:
-    outputs = stack.everything(whole)
+    outputs = what_leaves.everything(whole)
     found = hits(CANARIES, outputs)
     assert found == []
     account.add("whole stack", CANARIES, inputs=whole.inputs, outputs=outputs)
 
 
 def test_the_canaries_did_arrive(whole: Whole) -> None:
-    found = {(hit.canary, hit.output) for hit in hits(CANARIES, stack.kept(whole))}
+    found = {(hit.canary, hit.output) for hit in hits(CANARIES, whole_stack.kept(whole))}
     assert {output for _, output in found} == {"messages", "patients", "jobs", "memories"}
     assert {canary for canary, output in found if output == "messages"} == {canary.name for canary in CANARIES}
 
@@ -61,7 +60,7 @@ ERRORS = {
 
 def test_everything_did_fail(whole: Whole) -> None:
     assert set(whole.statuses) == ANSWERS
-    found = [attributes(span) for span in stack.spans(whole)]
+    found = [attributes(span) for span in whole_stack.spans(whole)]
     failed = {(one["component"], one["error.type"]) for one in found if "component" in one}
     assert failed >= ERRORS, ERRORS - failed
 
@@ -80,19 +79,20 @@ LEAKS = {  # what is let through, and what is then found there
 def test_with_a_broken_allow_list_the_service_leaks_is_found_out_and_the_collector_stops_it(
     whole: Whole, tmp_path: Path
 ) -> None:
-    document = deepcopy(fields.CONTRACT)
+    document = deepcopy(otlp_canaries.CONTRACT)
     for path in LEAKS:
         document["attributes"]["event" if "events" in path else "span"][path[path.index("[") + 1 : -1]] = ANYTHING
     event = text_event()
     event["data"]["key"]["id"] = CPF.text
-    with stack.with_contract(whole, tmp_path, document):
+    with whole_stack.with_contract(whole, tmp_path, document):
         whole.send(Request(encode(event), f"{WEBHOOK}/x?phone={PHONE.text}"))
         whole.send(Request(encode(text_event()), f"{WEBHOOK}/{BIRTH.text.replace('/', '-')}"))
         whole.send(Request(encode(text_event()), headers=(("User-Agent", APIKEY.text.encode()),)))
-        with stack.broken(whole.backend, "patients", "raise unique_violation using message = new.name;"):
+        with whole_stack.broken(whole.backend, "patients", "raise unique_violation using message = new.name;"):
             assert whole.post() == 503
-        stack.wait_counted(whole)
-    found = {(hit.output, hit.canary) for hit in hits(CANARIES, stack.otlp_of_the_service(whole))}
+        whole_stack.wait_counted(whole)
+    found = {(hit.output, hit.canary) for hit in hits(CANARIES, what_leaves.otlp_of_the_service(whole))}
     for path, canary in LEAKS.items():
         assert (f"service, resource_spans.scope_spans.{path}.string_value", canary.name) in found
-    assert hits(CANARIES, {**stack.traces(whole), **stack.collector(whole), **stack.prometheus(whole)}) == []
+    stored = {**what_leaves.traces(whole), **what_leaves.collector(whole), **what_leaves.prometheus(whole)}
+    assert hits(CANARIES, stored) == []

@@ -8,7 +8,7 @@ import pytest
 
 from tests.plan.conftest import DASHBOARD_FILE, RULES_FILE, config, contract, edit
 from tools.base.files import ROOT, Finding, Sources
-from tools.check.repository import PROGRAMS, STATIC, check
+from tools.check.checks import PROGRAMS, STATIC, check
 from tools.model.collector_yaml import PATH as CONFIG
 from tools.model.contract import PATH as CONTRACT
 

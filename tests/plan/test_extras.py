@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from tools.base.files import Finding, Sources, collector_extras
-from tools.check.repository import check
+from tools.check.checks import check
 from tools.model.collector_yaml import CollectorYaml
 from tools.plan.compare import plan
 from tools.replay.version import Version
-from tools.stack.components import Ports, otel_collector
+from tools.stack.components import otel_collector
+from tools.stack.ports import Ports
 from tools.stack.programs import ensure
 
 EXTRAS = "otel-collector/extras.yaml"

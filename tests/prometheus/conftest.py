@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.prometheus.monitored import Monitored
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 

@@ -11,7 +11,7 @@ from tests.collector.bench import own
 from tools.base.otlp import send, traces
 from tools.base.wait import until
 from tools.model.expected import Labels, Samples, Seen, expected
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 from tools.stack.stack import Stack
 
 History = dict[tuple[str, Labels], list[float]]

@@ -20,7 +20,8 @@ import pytest
 from tests.prometheus.monitored import Monitored, increments
 from tools.base.wait import until
 from tools.model.expected import Seen
-from tools.stack.components import Component, Ports
+from tools.stack.ports import Ports
+from tools.stack.processes import Component
 from tools.stack.stack import DRAIN_SECONDS, Stack
 
 SHIPPED_SECONDS, SECONDS = 5, 1

@@ -15,7 +15,7 @@ from tests.prometheus.monitored import Monitored
 from tests.support.serving import serving
 from tools.base.wait import until
 from tools.model.expected import SHIPPED, Samples, Seen, expected, undocumented
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 EXACT = 1_953_125  # nanoseconds: 2⁻⁹ s, whose sums are exact

@@ -23,7 +23,7 @@ from tests.support.pooler import PROGRAM, pooler
 from tests.support.variables import read_by_packages, table, taken_away
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
-from tools.stack.components import log_file
+from tools.stack.processes import log_file
 
 NONSENSE = "1;*\\é{"
 

@@ -166,15 +166,15 @@ def test_a_reply_to_a_number_that_does_not_exist_is_dead_at_once_shown_and_repla
     until(lambda: backend.rows(dead, number) == [(1,)], "the reply is given up")
     assert backend.rows("select attempts, refusals from jobs where patient = %s and kind = 'reply'", number) == [(1, 1)]
     assert backend.http.get(backend.url("/health")).json()["dead_jobs"] == {"reply": 1}
-    assert backend.admin("dead") == "dead jobs: 1 reply\n"
+    assert backend.admin("dead").splitlines()[0] == "dead jobs: 1 reply"
     log = backend.stack.log("worker").read_text("utf-8")
     assert "a reply job failed (ReplyRefusedError 400), given up" in log
     assert number not in log
     backend.fault(send_text=None)
-    assert backend.admin("replay") == "1 dead jobs run again\n"
+    assert backend.admin("replay").splitlines()[0] == "1 dead jobs run again"
     until(lambda: backend.settled(number), "the reply is sent")
     assert len(backend.replies(number)) == 1
-    assert backend.admin("dead") == "dead jobs: none\n"
+    assert backend.admin("dead").splitlines()[0] == "dead jobs: none"
 
 
 def test_a_wrong_key_of_evolutions_api_is_not_the_end_of_a_reply(backend: Backend) -> None:

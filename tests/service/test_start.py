@@ -18,7 +18,7 @@ from app.api import health, metrics_endpoint
 from app.observability.lost_spans import LostSpans
 from app.settings import Settings
 from tests.support.backend import Backend
-from tools.stack.components import log_file
+from tools.stack.processes import log_file
 from tools.stack.programs import ROOT
 
 SERVICE = ("uvicorn", "app.main:create_app", "--factory", "--port", "0")

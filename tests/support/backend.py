@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 INSTANCE = "clinic-test"

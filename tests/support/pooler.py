@@ -11,7 +11,7 @@ import psycopg
 
 from tools.base.wait import until
 from tools.stack import databases as embedded
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -128,7 +128,7 @@ class Sources:
         Raises:
             SourceError: it cannot be read or is no YAML.
         """
-        return Yaml(path, self.text(path))
+        return _read_once(path, self.text(path))
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,12 @@ class Yaml:
             for number, item in enumerate(node.value):
                 yield (*path, number), item.start_mark.line + 1
                 yield from self._walk(item, (*path, number))
+
+
+@lru_cache(maxsize=256)
+def _read_once(path: str, text: str) -> Yaml:
+    """The same for the same text, of whatever version; nobody changes what is parsed."""
+    return Yaml(path, text)
 
 
 def _git(root: Path, ref: str, *arguments: str) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tools.base.files import Finding, Sources
-from tools.check.collector import Checked
 from tools.model import contract
 from tools.model.alerts import Alert, alerts, objectives, targets
 from tools.model.consumers import consumers
 from tools.model.contract import Target
+from tools.model.repository import Repository
 
 PAGE, RUNBOOKS = "docs/alerts.md", "docs/runbooks/*.md"
 _HEAD = "| alert | fires when | limit | window | for | guard |\n|---|---|---|---|---|---|\n"
@@ -84,7 +84,7 @@ def _percent(share: float) -> str:
     return f"{share * 100:.6g}%"
 
 
-def writes_alert_pages(it: Checked) -> Iterator[Finding]:
+def writes_alert_pages(it: Repository) -> Iterator[Finding]:
     """docs/alerts.md and the runbooks' first lines are what the rules say."""
     for path, wanted in pages(it.sources):
         if it.sources.text(path) != wanted:

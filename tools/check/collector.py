@@ -2,153 +2,21 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
 
-from tools.base.files import Finding, Sources
+from tools.base.files import Finding
+from tools.check.redaction import copies_what_may_leave, differences, knows_services, shapes_names
 from tools.model import collector_yaml, contract
-from tools.model.collector_yaml import SPANS, CollectorYaml, Row, Statement, listed, strings, type_of
-from tools.model.consumers import Consumer, consumers
-from tools.model.contract import OTHER, Contract, Rule, attribute, label_of
+from tools.model.collector_yaml import SPANS, Row, Statement, listed, type_of
+from tools.model.contract import OTHER, Contract, attribute
+from tools.model.repository import Repository
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)")
 _PLACE = ("processors", SPANS, "trace_statements")
-_LIST = re.compile(r"\(\[[^\]]*\]")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
-class Checked:
-    """What the checks look at: the contract and the Collector's YAML of one version."""
-
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        self.contract: Contract = contract.load(sources)
-        self.yaml = CollectorYaml(sources)
-
-    @cached_property
-    def consumers(self) -> list[Consumer]:
-        """Alerts, rules and panels. Raises SourceError."""
-        return consumers(self.sources)
-
-    def wrong(self, text: str, *keys: str | int) -> Finding:
-        """A finding in the Collector's YAML."""
-        return self.yaml.document.finding(text, *keys)
-
-
-def copies_what_may_leave(it: Checked) -> Iterator[Finding]:
-    """① What may leave is copied, a statement an attribute, each with the contract's condition; all else is dropped."""
-    rules = it.contract.attributes
-    sets = {key: it.contract.closed_set(label_of(key)) - {OTHER} for key in it.contract.label_attributes}
-    of_labels = {key: Rule(values=sorted(values)) for key, values in sets.items()}
-    yield from _copies(it, "resource", rules.resource)
-    yield from _copies(it, "span", of_labels | rules.span)
-    yield from _copies(it, "spanevent", rules.event)
-    if "set(scope.attributes, {})" not in (one.text for one in it.yaml.statements(SPANS) if not one.conditions):
-        yield it.wrong("is missing: set(scope.attributes, {})", *_PLACE)
-
-
-def _copies(it: Checked, context: str, rules: Mapping[str, Rule]) -> Iterator[Finding]:
-    """Of one context: the copies that it has to have, before the one statement that drops what was not copied."""
-    last = f"set({context}.attributes, {context}.cache)"
-    ends = [one for one in it.yaml.statements(SPANS) if one.text == last]
-    if len(ends) != 1 or ends[0].context != context or ends[0].conditions:
-        place = ends[0].keys if ends else _PLACE
-        yield it.wrong(f"needs exactly one, without conditions: {last}", *place)
-        return
-    wanted = _wanted(it, context, rules)
-    for one in it.yaml.statements(SPANS):
-        if one.keys[:-1] != ends[0].keys[:-1] or one.keys >= ends[0].keys or f"{context}.cache" not in one.text:
-            continue
-        head = one.text.partition(" where ")[0]
-        if head not in wanted:
-            yield it.wrong(f"{head}: is not in {contract.PATH}, or stands twice", *one.keys)
-        else:
-            yield from _as_wanted(it, one, wanted.pop(head))
-    for text in wanted.values():
-        yield it.wrong(f"is missing before {last}: {_as_typed(text)}", *_PLACE)
-
-
-def _wanted(it: Checked, context: str, rules: Mapping[str, Rule]) -> dict[str, str]:
-    """The statements by what stands before their `where`."""
-    found = {}
-    for key, rule in rules.items():
-        path = f'{context}.attributes["{key}"]'
-        head = f'set({context}.cache["{key}"], {path})'
-        found[head] = f"{head} where {_condition(path, rule, [] if context == 'resource' else [OTHER])}"
-    if context == "span":
-        for key in sorted(_decisive(it)):
-            head = f'set(span.cache["{key}"], "{OTHER}")'
-            found[head] = f'{head} where span.attributes["{key}"] != nil and span.cache["{key}"] == nil'
-    return found
-
-
-def _condition(path: str, rule: Rule, further: list[str]) -> str:
-    if rule.values:
-        listing = ", ".join(f'"{value}"' for value in dict.fromkeys([*rule.values, *further]))
-        return f"{path} != nil and ContainsValue([{listing}], {path})"
-    if rule.pattern:
-        matches = [f'IsMatch({path}, "{_escaped(rule.pattern)}")']
-        matches += [f'not IsMatch({path}, "{_escaped(rule.without)}")'] if rule.without else []
-        return " and ".join([f"IsString({path})", *matches])
-    return f"IsInt({path}) and {path} >= 100 and {path} <= 599"  # the one integer is HTTP's
-
-
-def _as_typed(statement: str) -> str:
-    """As it stands in the file, where a `$` would begin a variable."""
-    return statement.replace("$", "$$")
-
-
-def _escaped(pattern: str) -> str:
-    return pattern.replace("\\", "\\\\")
-
-
-def _decisive(it: Checked) -> set[str]:
-    """Attributes whose presence decides something later, so that a wrong value may not take them away."""
-    texts = [one.text for one in it.yaml.statements(SPANS) if one.conditions]
-    asked = {match[1] for text in texts for match in re.finditer(r'span\.attributes\["([^"]+)"\] == nil', text)}
-    return asked | {metric.source.attribute for metric in it.contract.derived.values() if metric.source.attribute}
-
-
-def _as_wanted(it: Checked, one: Statement, wanted: str) -> Iterator[Finding]:
-    """A copy may order its values as it likes and ask for a length, otherwise it is as the contract makes it."""
-    found = re.sub(r" and Len\([^)]*\) <= \d+", "", one.text)
-    of_found, of_wanted = listed(found), listed(wanted)
-    if of_found is None or _LIST.sub("", found) != _LIST.sub("", wanted):
-        if found != wanted:
-            yield it.wrong(f"has to be: {_as_typed(wanted)}", *one.keys)
-    else:
-        key = strings(wanted)[0]
-        yield from _differ(it, one, set(of_found), set(of_wanted or []), f"closed set of {key}")
-
-
-def shapes_names(it: Checked) -> Iterator[Finding]:
-    """Names of spans, events and scopes leave in the contract's shapes only."""
-    shapes = list(it.contract.name_shapes.values())
-    for context, wanted in (("span", shapes), ("scope", shapes[:1]), ("spanevent", shapes[:1])):
-        found = [
-            statement
-            for statement in it.yaml.statements(SPANS)
-            if statement.text.startswith(f'set({context}.name, "{OTHER}") where Len({context}.name) > 64 or not')
-        ]
-        if not found:
-            yield it.wrong(f"no statement makes {context} names of other shapes `{OTHER}`", *_PLACE)
-        elif (shown := re.findall(r'IsMatch\([a-z]+\.name, "((?:[^"\\]|\\.)*)"\)', found[-1].text)) != wanted:
-            yield it.wrong(f"the shapes of {context} names are not the contract's: {shown}", *found[-1].keys)
-
-
-def knows_services(it: Checked) -> Iterator[Finding]:
-    """Only the services of the contract get in."""
-    [name] = it.contract.attributes.resource["service.name"].values or [""]
-    condition = f'resource.attributes["service.name"] != "{name}"'
-    for processor, kind in (
-        (collector_yaml.SERVICES, "trace_conditions"),
-        (collector_yaml.ALLOWED, "metric_conditions"),
-    ):
-        if condition not in (it.yaml.part("processors", processor, kind) or []):
-            yield it.wrong(f"{processor} has to drop every other service: {condition}", "processors", processor, kind)
-
-
-def sets_families(it: Checked) -> Iterator[Finding]:
+def sets_families(it: Repository) -> Iterator[Finding]:
     """③ Every family that the contract counts is set somewhere, and none that nothing counts."""
     statements = it.yaml.statements(SPANS)
     setters = [one for one in statements if one.text.startswith('set(span.attributes["family"], ')]
@@ -164,12 +32,12 @@ def sets_families(it: Checked) -> Iterator[Finding]:
         yield it.wrong(f"family {family} feeds no metric of the contract", *found[family].keys)
     for family, one in found.items():
         if family == "cache.operation":
-            verbs = _operations(it.contract, "cache_operation_duration_seconds")
-            yield from _differ(it, one, set(listed(one.text) or []), {f"cache.{verb}" for verb in verbs}, "cache spans")
+            names = {f"cache.{verb}" for verb in _operations(it.contract, "cache_operation_duration_seconds")}
+            yield from differences(it, one, set(listed(one.text) or []), names, "cache spans")
     for one in statements:
         if one.text.startswith('set(span.attributes["operation"], "other")') and "asyncpg" in one.conditions:
             verbs = _operations(it.contract, "database_queries_total")
-            yield from _differ(it, one, set(listed(one.text) or []), verbs, "SQL operations")
+            yield from differences(it, one, set(listed(one.text) or []), verbs, "SQL operations")
 
 
 def _operations(rules: Contract, name: str) -> set[str]:
@@ -177,7 +45,7 @@ def _operations(rules: Contract, name: str) -> set[str]:
     return set(metric.labels.get("operation", [])) if metric else set()
 
 
-def has_rows(it: Checked) -> Iterator[Finding]:
+def has_rows(it: Repository) -> Iterator[Finding]:
     """④ One row makes each derived metric, from the right aggregate and spans, with the right labels."""
     rows: dict[str, Row] = {}
     for row in it.yaml.rows:
@@ -195,7 +63,7 @@ def has_rows(it: Checked) -> Iterator[Finding]:
             yield from _row(it, rows[name], metric)
 
 
-def _row(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
+def _row(it: Repository, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     aggregate = "span.duration" if metric.type == "histogram" else "span.calls"
     include = f"^{re.escape(aggregate)}$" if row.is_pattern else aggregate
     if row.content.get("include") != include:
@@ -214,7 +82,7 @@ def _row(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     yield from _matches(it, row, metric)
 
 
-def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding]:
+def _matches(it: Repository, row: Row, metric: contract.Metric) -> Iterator[Finding]:
     source = metric.source
     keys = {source.attribute} if source.attribute else {"family", *source.required}
     matched = row.content.get("experimental_match_labels") or {}
@@ -231,7 +99,7 @@ def _matches(it: Checked, row: Row, metric: contract.Metric) -> Iterator[Finding
             yield it.wrong(text, *row.keys, "experimental_match_labels")
 
 
-def has_dimensions(it: Checked) -> Iterator[Finding]:
+def has_dimensions(it: Repository) -> Iterator[Finding]:
     """⑥ span_metrics carries what rows match or keep, and nothing else; what a span lacks shows as `other`.
 
     But not what makes a metric by being there, or selects for one.
@@ -275,7 +143,7 @@ EXPORTER = {
 EXCLUDED = {"service.name", "span.name", "span.kind", "status.code", "collector.instance.id"}
 
 
-def keeps_series_stable(it: Checked) -> Iterator[Finding]:
+def keeps_series_stable(it: Repository) -> Iterator[Finding]:
     """Settings of span_metrics and the exporter on which all series depend."""
     for part, kind, settings in (("connectors", "span_metrics", SPAN_METRICS), ("exporters", "prometheus", EXPORTER)):
         for name, (key, (wanted, why)) in itertools.product(it.yaml.of_type(part, kind), settings.items()):
@@ -293,7 +161,7 @@ def keeps_series_stable(it: Checked) -> Iterator[Finding]:
             yield it.wrong("the histogram has to be in seconds: unit: s", "connectors", name, "histogram")
 
 
-def words_help(it: Checked) -> Iterator[Finding]:
+def words_help(it: Repository) -> Iterator[Finding]:
     """⑤ HELP texts and units are the contract's."""
     keys: tuple[str | int, ...] = ("processors", collector_yaml.DERIVED)
     statements = it.yaml.statements(collector_yaml.DERIVED)
@@ -313,7 +181,7 @@ def words_help(it: Checked) -> Iterator[Finding]:
     yield from _instruments_help(it)
 
 
-def _instruments_help(it: Checked) -> Iterator[Finding]:
+def _instruments_help(it: Repository) -> Iterator[Finding]:
     statements = it.yaml.statements(collector_yaml.INSTRUMENTS)
     texts = {one.text: one for one in statements if one.text.startswith("set(metric.")}
     wanted = set()
@@ -327,7 +195,7 @@ def _instruments_help(it: Checked) -> Iterator[Finding]:
         yield it.wrong("is not what the contract says", *texts[surplus].keys)
 
 
-def admits_instruments(it: Checked) -> Iterator[Finding]:
+def admits_instruments(it: Repository) -> Iterator[Finding]:
     """Of metrics over OTLP only the contract's instruments pass."""
     conditions = " ".join(it.yaml.part("processors", collector_yaml.ALLOWED, "metric_conditions") or [])
     named = set(re.findall(r'metric\.name == "([^"]*)"', conditions))
@@ -338,10 +206,10 @@ def admits_instruments(it: Checked) -> Iterator[Finding]:
     for one in it.yaml.statements(collector_yaml.INSTRUMENTS):
         if match := re.match(r'set\(datapoint\.cache\["(\w+)"\], datapoint\.attributes', one.text):
             allowed = it.contract.closed_set(match[1]) - {OTHER}
-            yield from _differ(it, one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
+            yield from differences(it, one, set(listed(one.text) or []), allowed, f"closed set of {match[1]}")
 
 
-def orders_pipelines(it: Checked) -> Iterator[Finding]:
+def orders_pipelines(it: Repository) -> Iterator[Finding]:
     """Refuse, protect, derive, store, in this order: nothing leaves unprotected, is counted twice or by sample."""
     for name in it.yaml.entering("traces"):
         yield from _order(it, name, ["memory_limiter", collector_yaml.SERVICES, SPANS, "batch"])
@@ -365,7 +233,7 @@ def orders_pipelines(it: Checked) -> Iterator[Finding]:
         yield it.wrong(text, "processors", "batch")
 
 
-def _order(it: Checked, name: str, wanted: list[str]) -> Iterator[Finding]:
+def _order(it: Repository, name: str, wanted: list[str]) -> Iterator[Finding]:
     """The wanted processors are there in this order; others may stand between, but nothing before the first."""
     found = it.yaml.pipelines[name]["processors"]
     keys = ("service", "pipelines", name, "processors")
@@ -377,7 +245,7 @@ def _order(it: Checked, name: str, wanted: list[str]) -> Iterator[Finding]:
         yield it.wrong(f"{name}: batch has to be the last: it stands between the senders and the store", *keys)
 
 
-def _upstream(it: Checked, name: str, seen: frozenset[str] = frozenset()) -> list[str]:
+def _upstream(it: Repository, name: str, seen: frozenset[str] = frozenset()) -> list[str]:
     """All processors that what this pipeline passes on has gone through."""
     pipeline = it.yaml.pipelines[name]
     found = list(pipeline["processors"])
@@ -389,7 +257,7 @@ def _upstream(it: Checked, name: str, seen: frozenset[str] = frozenset()) -> lis
     return found
 
 
-def keeps_what_is_ours(it: Checked) -> Iterator[Finding]:
+def keeps_what_is_ours(it: Repository) -> Iterator[Finding]:
     """Extras add: what they write in place of a list or a part of config.yaml has to hold all that was there."""
     for keys, ours, extras in it.yaml.document.replaced:
         where = ".".join(map(str, keys))
@@ -401,7 +269,7 @@ def keeps_what_is_ours(it: Checked) -> Iterator[Finding]:
                 yield it.wrong(text, *keys)
 
 
-def uses_components(it: Checked) -> Iterator[Finding]:
+def uses_components(it: Repository) -> Iterator[Finding]:
     """What is declared is used."""
     for name in it.yaml.part("extensions") or {}:
         if name not in (it.yaml.part("service", "extensions") or []):
@@ -413,7 +281,7 @@ def uses_components(it: Checked) -> Iterator[Finding]:
             yield it.wrong(f"{name} is in no pipeline", part, name)
 
 
-def names_contexts(it: Checked) -> Iterator[Finding]:
+def names_contexts(it: Repository) -> Iterator[Finding]:
     """Every group of statements names its context and stops at an error."""
     for name, processor in (it.yaml.part("processors") or {}).items():
         if type_of(name) in ("transform", "filter") and (processor or {}).get("error_mode") != "propagate":
@@ -429,13 +297,6 @@ def names_contexts(it: Checked) -> Iterator[Finding]:
             yield it.wrong("clear(span.links) ends the process, set(span.links, nil) does not", *one.keys)
 
 
-def _differ(it: Checked, one: Statement, found: set[str], wanted: set[str], what: str) -> Iterator[Finding]:
-    for missing in sorted(wanted - found):
-        yield it.wrong(f"{what}: {missing} is missing, the contract has it", *one.keys)
-    for surplus in sorted(found - wanted):
-        yield it.wrong(f"{what}: {surplus} is not in {contract.PATH}", *one.keys)
-
-
 def _place(statements: Iterable[Statement]) -> tuple[str | int, ...]:
     return next((one.keys for one in statements), _PLACE)
 
@@ -445,7 +306,7 @@ def _seconds(edge: str) -> float | str:
     return round(float(match[1]) * SECONDS[match[2]], 9) if match else edge
 
 
-RULES: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
+RULES: tuple[Callable[[Repository], Iterator[Finding]], ...] = (
     copies_what_may_leave,
     shapes_names,
     knows_services,

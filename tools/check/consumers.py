@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
 from tools.model import contract
 from tools.model.alerts import alerts, targets
 from tools.model.consumers import Consumer, Use
 from tools.model.contract import JOB, Contract
+from tools.model.repository import Repository
 
 # Made by Prometheus itself about what it scrapes and evaluates.
 PROMETHEUS_OWN = {"up", "scrape_samples_scraped", "scrape_duration_seconds", "ALERTS", "ALERTS_FOR_STATE"}
@@ -16,7 +16,7 @@ _SAYS = re.compile(r"\(alert (?:above|below) ([^,)]+)(?:, target (?:above |below
 TARGET_LABELS = {"job", "instance", "__name__"}
 
 
-def knows_what_is_asked(it: Checked) -> Iterator[Finding]:
+def knows_what_is_asked(it: Repository) -> Iterator[Finding]:
     """Every metric, label and value that a rule or a panel asks for is in the contract."""
     found = it.consumers
     recorded = {consumer.records for consumer in found if consumer.records}
@@ -70,7 +70,7 @@ def _labels_of(rules: Contract, sample: str) -> set[str]:
     return set(rules.health_samples[sample].labels) if sample in rules.health_samples else set()
 
 
-def tells_limits_and_targets(it: Checked) -> Iterator[Finding]:
+def tells_limits_and_targets(it: Repository) -> Iterator[Finding]:
     """An alert that says at what it fires says its rule's number, one that says the target the contract's."""
     found = alerts(it.sources)
     of = targets(found, it.contract, it.consumers)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.base.prometheus import Prometheus
 from tools.model.expected import SHIPPED
-from tools.stack.blocks import create, served
+from tools.stack.history_server import create, served
 
 JOB = "healthcare-backend"
 COLLECTOR = "otel-collector"

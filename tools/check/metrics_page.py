@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
 from tools.model.consumers import Consumer, affected
 from tools.model.contract import JOB, OTHER, PATH, Contract, Metric, attribute
+from tools.model.repository import Repository
 
 PAGE = "docs/metrics.md"
 NAMESPACE = "healthcare"
@@ -121,7 +121,7 @@ def _member(value: str) -> dict[str, str]:
     return {"id": name, "value": value, "brief": value, "stability": "stable"}
 
 
-def writes_metrics_page(it: Checked) -> Iterator[Finding]:
+def writes_metrics_page(it: Repository) -> Iterator[Finding]:
     """docs/metrics.md is what the contract says."""
     wanted = page(it.contract, it.consumers)
     if PAGE not in it.sources.paths or it.sources.text(PAGE) != wanted:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.base.files import Finding, collector_extras
-from tools.check.collector import Checked
 from tools.model import collector_yaml
 from tools.model.consumers import RULES
+from tools.model.repository import Repository
 from tools.stack.programs import ensure
 
 
-def validates(it: Checked) -> Iterator[Finding]:
+def validates(it: Repository) -> Iterator[Finding]:
     """The real Collector takes the file: names, keys, references, statements."""
     with tempfile.TemporaryDirectory() as folder:
         files = it.yaml.write(Path(folder))
@@ -43,7 +43,7 @@ def _blamed(said: str) -> list[str]:
     )
 
 
-def promtool_agrees(it: Checked) -> Iterator[Finding]:
+def promtool_agrees(it: Repository) -> Iterator[Finding]:
     """Prometheus' own checker takes its rule files."""
     for path in it.sources.matching(*RULES):
         command, text = (str(ensure("promtool")), "check", "rules"), it.sources.text(path)

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 
 from tools.base.files import Finding
-from tools.check.collector import Checked
 from tools.model import collector_yaml
+from tools.model.repository import Repository
 
 README = "otel-collector/README.md"
 
 
-def documents_variables(it: Checked) -> Iterator[Finding]:
+def documents_variables(it: Repository) -> Iterator[Finding]:
     """Every `${env:…}` has a default and is in the README's table with that default, and no other is there."""
     text = it.sources.text(README)
     table = {

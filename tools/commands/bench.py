@@ -15,7 +15,7 @@ from rich.table import Table
 from simulator.load import send
 from simulator.messages import generate
 from tools.base.console import terminal
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from tools.base.console import terminal
 from tools.base.files import Sources
-from tools.check.repository import PROGRAMS, STATIC, check
+from tools.check.checks import PROGRAMS, STATIC, check
 
 
 @click.command("check", help=__doc__)

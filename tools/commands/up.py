@@ -14,7 +14,7 @@ from tools.base.console import terminal
 from tools.base.errors import ToolError
 from tools.base.prometheus import Prometheus, PrometheusError
 from tools.drill import restore
-from tools.stack.components import READY_SECONDS
+from tools.stack.processes import READY_SECONDS
 from tools.stack.programs import locked
 from tools.stack.progress import Display, print_addresses, print_damage
 from tools.stack.stack import Stack, this_clone

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from tools.base.otlp import METRICS, TRACES
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 
 _SECONDS = 5.0
 

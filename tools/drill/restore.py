@@ -13,16 +13,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import httpx
 import psutil
 
 from tools.base.errors import ToolError
-
-if TYPE_CHECKING:
-    from tools.stack.stack import Stack
+from tools.stack.stack import Stack
 
 UNKNOWN_EVENT = b'{"event": "drill.tomorrow"}'
 """What a drill lets the service keep."""
@@ -44,7 +42,7 @@ class Left:
     """Those of them that it started anew with other settings."""
 
 
-def write(stack: "Stack", left: Left) -> None:
+def write(stack: Stack, left: Left) -> None:
     """Remember it, before it is done."""
     folder(stack).mkdir(exist_ok=True)
     new = folder(stack) / "left.new"
@@ -52,12 +50,12 @@ def write(stack: "Stack", left: Left) -> None:
     new.replace(_file(stack))
 
 
-def folder(stack: "Stack") -> Path:
+def folder(stack: Stack) -> Path:
     """A drill's own files."""
     return stack.folder / "drill"
 
 
-def read(stack: "Stack") -> Left | None:
+def read(stack: Stack) -> Left | None:
     """What a drill has left behind; None if none did."""
     try:
         return Left(**json.loads(_file(stack).read_text("utf-8")))
@@ -65,12 +63,12 @@ def read(stack: "Stack") -> Left | None:
         return None
 
 
-def _file(stack: "Stack") -> Path:
+def _file(stack: Stack) -> Path:
     return folder(stack) / "left.json"
 
 
 @contextmanager
-def alone(stack: "Stack") -> Iterator[None]:
+def alone(stack: Stack) -> Iterator[None]:
     """No other drill runs within.
 
     Raises:
@@ -84,7 +82,7 @@ def alone(stack: "Stack") -> Iterator[None]:
         yield
 
 
-def undo_left(stack: "Stack", say: Report) -> None:
+def undo_left(stack: Stack, say: Report) -> None:
     """Undo what a drill that was killed has left; nothing if none was.
 
     Raises:
@@ -98,14 +96,14 @@ def undo_left(stack: "Stack", say: Report) -> None:
             undo(stack)
 
 
-def undo(stack: "Stack") -> None:
+def undo(stack: Stack) -> None:
     """Everything is as before the drill: processes, what they were told, configuration, the database."""
     undo_faults(stack)
     put_configuration_back(stack)
     shutil.rmtree(folder(stack))
 
 
-def undo_faults(stack: "Stack") -> None:
+def undo_faults(stack: Stack) -> None:
     """The same without the configuration of Prometheus and Alertmanager."""
     left = read(stack) or Left()
     for name in left.running:
@@ -144,7 +142,7 @@ async def _mend_database(connection: asyncpg.Connection) -> None:
                 raise
 
 
-def execute(stack: "Stack", *statements: str) -> None:
+def execute(stack: Stack, *statements: str) -> None:
     """Run SQL in the stack's database."""
 
     async def each(connection: asyncpg.Connection) -> None:
@@ -154,12 +152,12 @@ def execute(stack: "Stack", *statements: str) -> None:
     _in_database(stack, each)
 
 
-def fetch(stack: "Stack", query: str) -> Any:
+def fetch(stack: Stack, query: str) -> Any:
     """The one value that SQL gives."""
     return _in_database(stack, lambda connection: connection.fetchval(query))
 
 
-def _in_database(stack: "Stack", work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]]) -> Any:
+def _in_database(stack: Stack, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
         connection = await asyncpg.connect(stack.url("postgres"), timeout=SECONDS)
         try:
@@ -170,7 +168,7 @@ def _in_database(stack: "Stack", work: Callable[[asyncpg.Connection], Coroutine[
     return asyncio.run(run())
 
 
-def put_configuration_back(stack: "Stack") -> None:
+def put_configuration_back(stack: Stack) -> None:
     """Prometheus and Alertmanager have what is shipped."""
     render(stack)
     for name in CONFIGURED:
@@ -178,18 +176,18 @@ def put_configuration_back(stack: "Stack") -> None:
             reload(stack, name)
 
 
-def render(stack: "Stack") -> None:
+def render(stack: Stack) -> None:
     """Write the shipped configuration with the stack's addresses, as the start does."""
     for name in CONFIGURED:
         stack.prepare(name)
 
 
-def configuration(stack: "Stack", name: str) -> Path:
+def configuration(stack: Stack, name: str) -> Path:
     """The file that Prometheus or Alertmanager loads."""
     return stack.folder / name / f"{name}.yml"
 
 
-def reload(stack: "Stack", name: str) -> None:
+def reload(stack: Stack, name: str) -> None:
     """Let Prometheus or Alertmanager load its configuration again.
 
     Raises:
@@ -198,17 +196,17 @@ def reload(stack: "Stack", name: str) -> None:
     httpx.post(f"{stack.url(name)}/-/reload", timeout=SECONDS, trust_env=False).raise_for_status()
 
 
-def pause(stack: "Stack", name: str) -> None:
+def pause(stack: Stack, name: str) -> None:
     """Stop a component where it stands; it keeps all it has."""
     _signal(stack, name, signal.SIGSTOP)
 
 
-def wake(stack: "Stack", name: str) -> None:
+def wake(stack: Stack, name: str) -> None:
     """Let it go on; nothing if it never stopped."""
     _signal(stack, name, signal.SIGCONT)
 
 
-def _signal(stack: "Stack", name: str, number: int) -> None:
+def _signal(stack: Stack, name: str, number: int) -> None:
     if pid := stack.pid(name):
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(pid).send_signal(number)

@@ -12,7 +12,7 @@ import yaml
 from tools.base import otlp
 from tools.drill import restore, shortened
 from tools.drill.refuser import Refuser
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 from tools.stack.stack import Stack
 
 Edit = Callable[[dict[str, Any]], None]

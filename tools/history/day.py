@@ -13,7 +13,7 @@ from typing import Any
 from tools.base.files import Sources
 from tools.model.contract import JOB, Contract
 from tools.model.contract import load as load_contract
-from tools.stack.blocks import create
+from tools.stack.history_server import create
 from tools.stack.programs import Report, cache_folder, made_once
 
 PATH = "prometheus/history/day.yaml"

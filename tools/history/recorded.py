@@ -18,7 +18,7 @@ from tools.history import backtest
 from tools.history.choice import History, shipped
 from tools.model.consumers import RULES
 from tools.model.dashboard import SCRAPE, seconds
-from tools.stack.blocks import create, served
+from tools.stack.history_server import create, served
 from tools.stack.programs import Report, cache_folder, made_once
 
 

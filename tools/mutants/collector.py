@@ -22,11 +22,11 @@ from rich.console import Console
 
 from tools.base.errors import CannotRunError
 from tools.base.files import ROOT, SourceError, Sources
-from tools.check.collector import Checked
+from tools.check.checks import static
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import validates
-from tools.check.repository import static
 from tools.model import collector_yaml, contract
+from tools.model.repository import Repository
 from tools.mutants.of_files import Mutant, of_python, of_yaml
 from tools.mutants.verdicts import Choice, Verdict, progress, reason, report, said, some
 from tools.plan import outcomes
@@ -36,7 +36,10 @@ from tools.replay.workload import Workload
 KNOWN = Path(__file__).with_suffix(".yaml")
 REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
-REDACTION_TESTS = tuple(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export"))
+REDACTION_TESTS = (
+    *(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export")),
+    *(f"tests/process/test_{name}.py" for name in ("log_lines", "starting")),
+)
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
 
 
@@ -52,7 +55,7 @@ def look(mutant: Mutant) -> Verdict[Mutant]:
     if mutant.path in REDACTION:
         return Verdict(mutant)
     try:
-        it = Checked(_shipped().edited(mutant.path, mutant.text))
+        it = Repository(_shipped().edited(mutant.path, mutant.text))
     except SourceError:
         return Verdict(mutant, "check: schema")
     for rule in static(it):
@@ -65,7 +68,7 @@ def run(mutant: Mutant) -> Verdict[Mutant]:
     if mutant.path in REDACTION:
         return Verdict(mutant, _tested(mutant), reason(KNOWN, mutant))
     edited = _shipped().edited(mutant.path, mutant.text)
-    if next(validates(Checked(edited)), None):
+    if next(validates(Repository(edited)), None):
         return Verdict(mutant, "check: validates")
     return Verdict(mutant, _planned(edited) or _tested_by_name(mutant), reason(KNOWN, mutant))
 

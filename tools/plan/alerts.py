@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tools.base.files import Sources
-from tools.check.collector import Checked
 from tools.check.consumers import knows_what_is_asked
 from tools.history.backtest import ALERTMANAGER, Behaviour, Outcome, run
 from tools.history.choice import History
 from tools.model.consumers import RULES, Consumer, affected, consumers
+from tools.model.repository import Repository
 from tools.plan.changes import AlertChange, Change, Effect, Plan, Severity, altered
 from tools.stack.programs import Report
 
@@ -141,8 +141,8 @@ def _told(before: Outcome, after: Outcome) -> Iterator[Change]:
 
 def _against_the_contract(base: Sources, edit: Sources) -> Iterator[Change]:
     """What the edit asks for and the contract does not have; what the base did wrong already is not its fault."""
-    known = {finding.text for finding in knows_what_is_asked(Checked(base))}
-    for finding in knows_what_is_asked(Checked(edit)):
+    known = {finding.text for finding in knows_what_is_asked(Repository(base))}
+    for finding in knows_what_is_asked(Repository(edit)):
         if finding.text not in known:
             yield Change("contract", "broken", f"{finding.file}:{finding.line}", finding.text)
 

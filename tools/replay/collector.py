@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tools.base.files import ROOT, collector_extras
 from tools.base.wait import until
 from tools.model.expected import Samples
-from tools.stack.components import HOST, LISTENS, Ports
+from tools.stack.ports import HOST, LISTENS, Ports
 from tools.stack.programs import ensure
 
 # The shipped YAML, or another one that has to pass the same tests (`make mutants`).

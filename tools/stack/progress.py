@@ -13,7 +13,7 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID,
 from rich.table import Table
 from rich.text import Text
 
-from tools.stack.components import damaged_queues
+from tools.stack.damaged_queue import damaged_queues
 
 DONE = ("ready", "stopped", "built")
 

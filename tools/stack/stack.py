@@ -18,9 +18,10 @@ import psutil
 
 from tools.base.errors import ToolError
 from tools.base.words import OneOf
-from tools.stack import components, programs
+from tools.stack import components, processes, programs
 from tools.stack import databases as embedded
-from tools.stack.components import HOST, LISTENS, READY_SECONDS, Component, Ports
+from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
+from tools.stack.processes import READY_SECONDS, Component
 from tools.stack.programs import ROOT
 
 STATE = ROOT / ".state"
@@ -130,13 +131,13 @@ class Stack:
         """Tell one component to stop, and wait until it has; nothing if it does not run."""
         if (process := self._process(name)) is not None:
             record = self._record(name)
-            components.stop(process, record["stop_signal"], record["stop_seconds"])
+            processes.stop(process, record["stop_signal"], record["stop_seconds"])
         self._forget(name)
 
     def kill(self, name: str) -> None:
         """End one component as a crash would."""
         if (process := self._process(name)) is not None:
-            components.kill(process)
+            processes.kill(process)
         self._forget(name)
 
     def remove(self) -> None:
@@ -158,7 +159,7 @@ class Stack:
 
     def log(self, name: str) -> Path:
         """The file with a component's output."""
-        return components.log_file(self.folder, name)
+        return processes.log_file(self.folder, name)
 
     def url(self, name: str) -> str:
         """Where a component is reached; empty for the worker."""
@@ -243,10 +244,10 @@ class Stack:
             self._forget(name)  # one that died: its port is free once it has been waited for
             for port in LISTENS.get(name, ()):
                 number = getattr(self.ports, port)
-                if (who := components.holder(number)) is not None:
+                if (who := holder(number)) is not None:
                     taken.append(
                         f"port {number}, which {name} needs, is taken by {who}: "
-                        f"stop it, or choose another port: {components.variable(port)}={number + 1000} make up"
+                        f"stop it, or choose another port: {variable(port)}={number + 1000} make up"
                     )
         if taken:
             raise ToolError("\n".join(taken))
@@ -259,19 +260,19 @@ class Stack:
         while starting:
             for one in list(starting):
                 part, process, deadline = one
-                if not components.is_running(process) and part.mendable():
+                if not processes.is_running(process) and part.mendable():
                     starting.remove(one)
                     self._start_again(part, report)
-                elif components.is_ready(part, process, self.folder):
+                elif processes.is_ready(part, process, self.folder):
                     report(part.name, "ready")
                     starting.remove(one)
                 elif time.monotonic() > deadline:
-                    raise components.late(part.name, self.folder, READY_SECONDS)
-            time.sleep(components.POLL_SECONDS)
+                    raise processes.late(part.name, self.folder, READY_SECONDS)
+            time.sleep(processes.POLL_SECONDS)
         for part in parts:  # one may have died since it was ready
             if self.pid(part.name) is None:
                 if not part.mendable():
-                    raise components.died(part.name, self.folder)
+                    raise processes.died(part.name, self.folder)
                 self._start_again(part, report)
 
     def _start_again(self, part: Component, report: Report) -> None:
@@ -279,7 +280,7 @@ class Stack:
         self._start_all([replace(part, mendable=lambda: False)], report)
 
     def _start(self, part: Component) -> psutil.Popen:
-        process = components.start(part, self.folder)
+        process = processes.start(part, self.folder)
         self._children[part.name] = process
         record = {
             "pid": process.pid,
@@ -294,7 +295,7 @@ class Stack:
 
     def _process(self, name: str) -> psutil.Process | None:
         if child := self._children.get(name):  # ours until we wait for it: its pid can't go to another
-            return child if components.is_running(child) else None
+            return child if processes.is_running(child) else None
         record = self._record(name)
         if not record:
             return None
@@ -303,7 +304,7 @@ class Stack:
             same = abs(_started(process) - record["started"]) < SAME_START_SECONDS  # else its pid went to another
         except psutil.NoSuchProcess:
             return None
-        return process if same and components.is_running(process) else None
+        return process if same and processes.is_running(process) else None
 
     def _record_file(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.json"
@@ -314,7 +315,7 @@ class Stack:
     def _forget(self, name: str) -> None:
         self._record_file(name).unlink(missing_ok=True)
         if child := self._children.pop(name, None):
-            child.wait(components.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
+            child.wait(processes.KILL_SECONDS)  # its threads may outlive it by a moment, and its port with them
 
 
 def _started(process: psutil.Process) -> float:

@@ -4,7 +4,7 @@ import os
 from urllib.parse import urlsplit
 
 from tools.base.errors import ToolError
-from tools.stack import components
+from tools.stack.ports import holder
 from tools.stack.stack import this_clone
 
 
@@ -20,7 +20,7 @@ def where(name: str) -> str:
     stack = this_clone()
     address = stack.url(name)
     if stack.pid(name) is None:
-        other = components.holder(urlsplit(address).port or 0)
+        other = holder(urlsplit(address).port or 0)
         stranger = f" Who answers at {address} is none of its: {other}." if other else ""
         raise ToolError(f"{name} of this clone is not running: make up, or set {variable}.{stranger}")
     return address

@@ -16,8 +16,8 @@ import yaml
 
 from tools.base.files import ROOT
 from tools.base.wait import until
-from tools.stack import components
-from tools.stack.components import HOST, Ports
+from tools.stack import components, processes, rendered
+from tools.stack.ports import HOST, Ports
 
 CONFIG = ROOT / "alertmanager" / "alertmanager.yml"
 PAGE = ROOT / "docs" / "notifications.md"
@@ -146,8 +146,8 @@ def running(
     ports = Ports.free()
     part = components.alertmanager(folder, ports, secret_files, lambda _: None)
     target = folder / "alertmanager" / "alertmanager.yml"
-    part = replace(part, prepare=lambda: components.render_alertmanager(source, target, ports, secret_files))
-    with components.running(part, folder), receiver.listening():
+    part = replace(part, prepare=lambda: rendered.render_alertmanager(source, target, ports, secret_files))
+    with processes.running(part, folder), receiver.listening():
         yield Alertmanager(components.url("alertmanager", folder, ports), receiver, notify)
 
 

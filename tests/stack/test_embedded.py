@@ -10,7 +10,7 @@ import pytest
 
 from tools.base.errors import ToolError
 from tools.stack import databases as embedded
-from tools.stack.components import Ports
+from tools.stack.ports import Ports
 from tools.stack.stack import Stack
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")

@@ -1,7 +1,7 @@
 """Run in a network namespace of its own: the whole stack at work, and what it tried to send to the outside.
 
-`unshare --net --mount -- python -m tests.leaks.isolated FOLDER` prints `{"stack": […], "deliberate": […], …}`. The only
-way out leads to this program, which reads every packet and answers none.
+`unshare --net --mount -- python -m tests.leaks.without_internet FOLDER` prints `{"stack": […], "deliberate": […], …}`.
+The only way out leads to this program, which reads every packet and answers none.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.leaks.inputs import text_event
+from tests.leaks.webhook_canaries import text_event
 from tests.support.backend import Backend
 from tools.base.wait import until
 

@@ -19,9 +19,10 @@ from tests.support.clones import copy
 from tools import cli
 from tools.base.errors import ToolError
 from tools.base.files import ROOT
-from tools.stack import components, programs, stack
 from tools.stack import databases as embedded
-from tools.stack.components import Component, Ports
+from tools.stack import processes, programs, rendered, stack
+from tools.stack.ports import Ports
+from tools.stack.processes import Component
 from tools.stack.stack import Stack
 
 FOLDERS = [
@@ -72,8 +73,8 @@ def test_prometheus_and_alertmanager_find_their_files_whatever_their_folder_is_c
     for name in ("prometheus", "alertmanager"):
         shutil.copytree(ROOT / name, folder / name)
     target = folder / "rendered"
-    components.render_prometheus(folder / "prometheus" / "prometheus.yml", target / "prometheus.yml", Ports())
-    components.render_alertmanager(
+    rendered.render_prometheus(folder / "prometheus" / "prometheus.yml", target / "prometheus.yml", Ports())
+    rendered.render_alertmanager(
         folder / "alertmanager" / "alertmanager.yml", target / "alertmanager.yml", Ports(), folder / "secrets"
     )
     checked = subprocess.check_output(
@@ -95,7 +96,7 @@ def test_a_folder_that_prometheus_cannot_take_is_refused_with_the_reason(tmp_pat
     source.parent.mkdir()
     source.write_text("{scrape_configs: [], alerting: {alertmanagers: []}, rule_files: [rules/*.yaml]}", "utf-8")
     with pytest.raises(ToolError, match=r"^Prometheus takes no folder with a \* in its name: rename .*/a\*b$"):
-        components.render_prometheus(source, tmp_path / "prometheus.yml", Ports())
+        rendered.render_prometheus(source, tmp_path / "prometheus.yml", Ports())
 
 
 # Locales
@@ -159,9 +160,9 @@ def test_a_terminal_that_the_user_names_is_believed() -> None:
 
 def test_a_component_runs_in_utf_8_whatever_the_locale(latin: dict[str, str], tmp_path: Path) -> None:
     code = "import sys; print(sys.flags.utf8_mode, sys.stdout.encoding)"
-    process = components.start(Component("one", (sys.executable, "-c", code), lambda: True, latin), tmp_path)
+    process = processes.start(Component("one", (sys.executable, "-c", code), lambda: True, latin), tmp_path)
     process.wait()
-    assert components.log_file(tmp_path, "one").read_text("utf-8").splitlines()[1:] == ["1 utf-8"]
+    assert processes.log_file(tmp_path, "one").read_text("utf-8").splitlines()[1:] == ["1 utf-8"]
 
 
 def test_words_are_understood_alike_in_every_locale(latin: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from tests.support.clones import copy
 from tools.base.errors import ToolError
 from tools.stack import stack
-from tools.stack.components import Ports, variable
+from tools.stack.ports import Ports, variable
 from tools.stack.stack import Stack
 from tools.stack.where import where
 

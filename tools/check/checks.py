@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from tools.base.files import Finding, SourceError, Sources, collector_extras
 from tools.check.alerts_page import writes_alert_pages
 from tools.check.collector import RULES as COLLECTOR_RULES
-from tools.check.collector import Checked
 from tools.check.consumers import knows_what_is_asked, tells_limits_and_targets
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import promtool_agrees, validates
@@ -13,11 +12,12 @@ from tools.check.variables import documents_variables
 from tools.model import contract
 from tools.model.collector_yaml import CollectorYaml
 from tools.model.consumers import consumers
+from tools.model.repository import Repository
 
 DASHBOARDS = "grafana/dashboards/*.json"
 
 
-def dashboards_keep_their_promises(it: Checked) -> Iterator[Finding]:
+def dashboards_keep_their_promises(it: Repository) -> Iterator[Finding]:
     """Titles, lines, colours, axes, legends and links of every panel are the promised ones."""
     from tools.check.dashboards import broken_promises
 
@@ -26,7 +26,7 @@ def dashboards_keep_their_promises(it: Checked) -> Iterator[Finding]:
             yield Finding(path, 0, problem)
 
 
-STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
+STATIC: tuple[Callable[[Repository], Iterator[Finding]], ...] = (
     *COLLECTOR_RULES,
     documents_variables,
     knows_what_is_asked,
@@ -35,10 +35,10 @@ STATIC: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     writes_alert_pages,
     tells_limits_and_targets,
 )
-PROGRAMS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (validates, promtool_agrees)
+PROGRAMS: tuple[Callable[[Repository], Iterator[Finding]], ...] = (validates, promtool_agrees)
 
 
-def static(it: Checked) -> Iterator[str]:
+def static(it: Repository) -> Iterator[str]:
     """The names of the rules that something breaks; nothing is run, generated pages are left out."""
     for rule in (*COLLECTOR_RULES, documents_variables, knows_what_is_asked):
         if next(rule(it), None):
@@ -49,7 +49,7 @@ def check(sources: Sources, programs: bool = True) -> list[Finding]:
     """All that is wrong, by file and line; `programs` False leaves out what asks the real binaries."""
     findings = list(_unreadable(sources))
     if not findings:
-        it = Checked(sources)
+        it = Repository(sources)
         findings = [finding for rule in (*STATIC, *(PROGRAMS if programs else ())) for finding in rule(it)]
     return sorted(set(findings))
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.base.errors import ToolError
-from tools.stack import components
-from tools.stack.components import HOST, Component, Ports
+from tools.stack import processes
+from tools.stack.ports import HOST, Ports
+from tools.stack.processes import Component
 from tools.stack.programs import ensure
 
 
@@ -43,7 +44,7 @@ def served(data: Path, folder: Path) -> Iterator[str]:
     program = Component(
         "prometheus",
         (str(ensure("prometheus")), *options, kept),
-        ready=lambda: components.answers(f"http://{address}/-/ready"),
+        ready=lambda: processes.answers(f"http://{address}/-/ready"),
     )
-    with components.running(program, folder):
+    with processes.running(program, folder):
         yield f"http://{address}"

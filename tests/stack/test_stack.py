@@ -20,9 +20,11 @@ from rich.console import Console
 from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.cli import run
-from tools.stack import components, programs, stack
-from tools.stack.components import Component, Ports
+from tools.stack import components, processes, programs, stack
+from tools.stack.ports import Ports, holder
+from tools.stack.processes import Component
 from tools.stack.progress import print_addresses
+from tools.stack.rendered import render_alertmanager, render_prometheus
 from tools.stack.stack import STOP_ORDER, Stack
 
 
@@ -63,7 +65,7 @@ def test_what_is_left_of_closed_connections_takes_no_port(small: Stack) -> None:
     accepted, _ = server.accept()
     for end in (accepted, client, server):  # the server's side first: its port is in TIME_WAIT
         end.close()
-    assert components.holder(small.ports.redis) is None
+    assert holder(small.ports.redis) is None
 
 
 def test_ports_come_from_the_environment_and_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,38 +82,38 @@ def test_free_ports_are_all_different() -> None:
 
 
 def test_a_dead_component_is_noticed_and_its_last_words_of_this_run_are_shown(tmp_path: Path) -> None:
-    log = components.log_file(tmp_path, "example")
+    log = processes.log_file(tmp_path, "example")
     log.parent.mkdir()
     log.write_text("an earlier run\n")
     part = python("import sys; sys.exit('the reason')")
-    process = components.start(part, tmp_path)
+    process = processes.start(part, tmp_path)
     with pytest.raises(ToolError) as failure:
-        components.wait_ready(part, process, tmp_path)
+        processes.wait_ready(part, process, tmp_path)
     assert str(failure.value) == f"example died. Its log: {log}, which ends with\n  the reason"
     process.wait()
 
 
 def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     part = python("import time; print('still busy', flush=True); time.sleep(60)")
-    process = components.start(part, tmp_path)
-    until(lambda: "busy" in components.log_file(tmp_path, "example").read_text(), "its first word")
+    process = processes.start(part, tmp_path)
+    until(lambda: "busy" in processes.log_file(tmp_path, "example").read_text(), "its first word")
     with pytest.raises(ToolError, match=r"example was not ready after 0 s.*\n  still busy$"):
-        components.wait_ready(part, process, tmp_path, deadline=0.0)
-    components.kill(process)
+        processes.wait_ready(part, process, tmp_path, deadline=0.0)
+    processes.kill(process)
     process.wait()
 
 
 def test_a_missing_program_is_one_line(tmp_path: Path) -> None:
     part = Component("example", ("/nowhere/program",), ready=lambda: True)
     with pytest.raises(ToolError, match=r"^example cannot be started: .*No such file.*/nowhere/program'$"):
-        components.start(part, tmp_path)
+        processes.start(part, tmp_path)
 
 
 def test_when_one_fails_nothing_of_it_is_left_running(small: Stack) -> None:
     with pytest.raises(ToolError, match=r"^simulator died\."):
         small.up(only=["redis", "simulator"])
     assert [small.state(name) for name in small.names] == ["not running"] * len(small.names)
-    assert components.holder(small.ports.redis) is None
+    assert holder(small.ports.redis) is None
 
 
 def test_a_second_up_leaves_what_runs_alone_and_another_stack_object_finds_it(small: Stack) -> None:
@@ -184,7 +186,7 @@ def test_ctrl_c_while_starting_leaves_nothing(small: Stack, monkeypatch: pytest.
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(components, "is_ready", interrupted)
+    monkeypatch.setattr(processes, "is_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small.up(only=["redis"])
     assert small.state("redis") == "not running"
@@ -209,7 +211,7 @@ def test_commands_that_need_the_stack_say_so(
 def test_prometheus_runs_on_the_repositorys_file_with_loopback_addresses(tmp_path: Path) -> None:
     ports = Ports.free()
     source = programs.ROOT / "prometheus" / "prometheus.yml"
-    components.render_prometheus(source, tmp_path / "prometheus.yml", ports)
+    render_prometheus(source, tmp_path / "prometheus.yml", ports)
     rendered = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in rendered["scrape_configs"]}
     assert targets == {
@@ -231,7 +233,7 @@ def test_prometheus_runs_on_the_repositorys_file_with_loopback_addresses(tmp_pat
 def test_rule_files_are_found_from_the_rendered_place(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("scrape_configs: []\nalerting: {alertmanagers: []}\nrule_files: [rules/*.yaml]\n")
-    components.render_prometheus(source, tmp_path / "elsewhere" / "prometheus.yml", Ports())
+    render_prometheus(source, tmp_path / "elsewhere" / "prometheus.yml", Ports())
     rendered = yaml.safe_load((tmp_path / "elsewhere" / "prometheus.yml").read_text())
     assert rendered["rule_files"] == [str(tmp_path / "rules" / "*.yaml")]
 
@@ -239,7 +241,7 @@ def test_rule_files_are_found_from_the_rendered_place(tmp_path: Path) -> None:
 def test_alertmanager_runs_on_the_repositorys_file_with_loopback_addresses_and_absolute_paths(tmp_path: Path) -> None:
     ports = Ports.free()
     source = programs.ROOT / "alertmanager" / "alertmanager.yml"
-    components.render_alertmanager(source, tmp_path / "alertmanager.yml", ports, tmp_path / "secrets")
+    render_alertmanager(source, tmp_path / "alertmanager.yml", ports, tmp_path / "secrets")
     text = source.read_text().replace("http://simulator:8085", f"http://127.0.0.1:{ports.simulator}")
     original = yaml.safe_load(text.replace("/run/secrets/", f"{tmp_path}/secrets/"))
     templates = [str(source.parent / pattern) for pattern in original["templates"]]
@@ -300,14 +302,14 @@ def test_a_target_that_only_compose_knows_is_named(tmp_path: Path) -> None:
     source = tmp_path / "prometheus.yml"
     source.write_text("{alerting: {alertmanagers: []}, scrape_configs: [{static_configs: [{targets: ['new:1']}]}]}")
     with pytest.raises(ToolError, match=r"is known here of 'new:1'; tools/stack/rendered\.py has the list"):
-        components.render_prometheus(source, tmp_path / "out.yml", Ports())
+        render_prometheus(source, tmp_path / "out.yml", Ports())
 
 
 @pytest.mark.parametrize("rendered", [False, True], ids=["as compose loads it", "as make up loads it"])
 def test_promtool_accepts_the_configuration(tmp_path: Path, rendered: bool) -> None:
     file = programs.ROOT / "prometheus" / "prometheus.yml"
     if rendered:
-        components.render_prometheus(file, tmp_path / "prometheus.yml", Ports())
+        render_prometheus(file, tmp_path / "prometheus.yml", Ports())
         file = tmp_path / "prometheus.yml"
     check = (programs.ensure("promtool"), "check", "config", "--lint=all", "--lint-fatal", file)
     run = subprocess.run(check, capture_output=True, text=True, check=False)

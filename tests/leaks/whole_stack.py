@@ -1,10 +1,4 @@
-"""The whole stack, with canaries in all of its inputs and with everything failing once; and all that leaves it.
-
-A part of the system that is added later adds what leaves it with one function:
-
-    @output
-    def mails(whole: Whole) -> dict[str, bytes]: ...
-"""
+"""The whole stack, with canaries in all of its inputs and with everything failing once."""
 
 import json
 import os
@@ -12,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,17 +19,16 @@ import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.leaks import fields, inputs
+from tests.leaks import webhook_canaries
 from tests.leaks.canaries import JID, NAME
-from tests.leaks.inputs import ALL, Request, encode, hidden_event, text_event
-from tests.leaks.neighbours import MODELS, REPLIES, Echo, Wire, rude_redis
-from tests.leaks.outputs import HTTP, answered, exposition, files
+from tests.leaks.hostile_neighbours import MODELS, REPLIES, Echo, Wire, rude_redis
+from tests.leaks.reading_outputs import answered
+from tests.leaks.webhook_canaries import ALL, Request, encode, hidden_event, text_event
 from tests.support.backend import Backend
 from tests.support.serving import serving
 from tools.base.wait import until
-from tools.stack.components import HOST
+from tools.stack.ports import HOST
 from tools.stack.programs import ROOT
-from tools.stack.stack import Stack
 
 PATIENT = JID.parts[0]
 SETTINGS = {
@@ -110,10 +103,10 @@ def running(folder: Path) -> Iterator[Whole]:
 def plant(whole: Whole) -> None:
     """All inputs of a service that works, and what follows from them."""
     whole.post()  # the patient is known and remembered from now on
-    requests = [*(Request(body) for body in inputs.bodies()), *inputs.around()]
+    requests = [*(Request(body) for body in webhook_canaries.bodies()), *webhook_canaries.around()]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(whole.send, requests))
-    for raw in inputs.raw_requests():
+    for raw in webhook_canaries.raw_requests():
         whole.answers.append(_raw(whole, raw.replace(b"%SECRET%", whole.backend.secret.encode())))
         whole.inputs += 1
     until(whole.idle, "all jobs are done", seconds=90)
@@ -228,7 +221,7 @@ def among_echoes(whole: Whole) -> Iterator[None]:
         places = {"EVOLUTION_API_URL": url, "EMBEDDINGS_URL": f"{url}/v1", "LLM_URL": f"{url}/v1", "REDIS_URL": cache}
         backend.stack.start("worker", TALKATIVE | places | hasty, wait=False)
         backend.stack.start("service", TALKATIVE | places)
-        for text in (inputs.MESSAGE, f"Oi. {ALL}"):
+        for text in (webhook_canaries.MESSAGE, f"Oi. {ALL}"):
             assert whole.post(text_event(text)) == 200
         until(whole.idle, "all jobs are given up", seconds=90)
         assert echo.asked["v1/embeddings"] >= len(MODELS)
@@ -286,154 +279,3 @@ def with_contract(whole: Whole, folder: Path, document: dict[str, Any]) -> Itera
     stack.start("service", {"PYTHONPATH": f"{folder / 'service'}{os.pathsep}{ROOT}"})
     yield
     stack.stop("service")
-
-
-# --- what leaves -----------------------------------------------------------------------------------------------------
-
-Output = Callable[[Whole], Mapping[str, bytes]]
-OUTPUTS: list[Output] = []
-
-
-def output(read: Output) -> Output:
-    """Add what leaves somewhere to what is searched."""
-    OUTPUTS.append(read)
-    return read
-
-
-def everything(whole: Whole) -> dict[str, bytes]:
-    """All that has left, by a name."""
-    return {name: content for read in OUTPUTS for name, content in read(whole).items()}
-
-
-EVERYTHING = """
-groups:
-  - name: everything
-    interval: 1s
-    rules:
-      - alert: Everything
-        expr: label_replace({job="healthcare-backend"}, "metric", "$1", "__name__", "(.+)")
-        labels: {severity: critical}
-        annotations: {summary: "{{ $labels }}", description: "{{ $value }}"}
-"""
-
-
-@output
-def notifications(whole: Whole) -> dict[str, bytes]:
-    """An alert on each series with all its labels, as everybody is told of it; what Alertmanager shows and keeps."""
-    stack = whole.backend.stack
-    rules = stack.folder / "everything.yaml"
-    rules.write_text(EVERYTHING)
-    with edited(stack, "prometheus") as config:
-        config["rule_files"].append(str(rules))
-    with edited(stack, "alertmanager") as config:
-        for route in config["route"]["routes"]:
-            route["group_wait"] = "1s"
-    local = f"{stack.url('simulator')}/notifications"
-    until(lambda: b"Everything" in HTTP.get(local).content, "somebody is told of everything", seconds=60)
-    url = stack.url("alertmanager")
-    paths = ("alerts", "alerts/groups", "silences", "status", "receivers")
-    shown = {f"Alertmanager, {path}": answered(HTTP.get(f"{url}/api/v2/{path}")) for path in paths}
-    return {
-        "notifications": answered(HTTP.get(local)),
-        **shown,
-        **exposition(f"{url}/metrics"),
-        **files(stack.folder / "alertmanager"),
-    }
-
-
-@contextmanager
-def edited(stack: Stack, name: str) -> Iterator[dict[str, Any]]:
-    """Change a component's configuration and let it load it."""
-    file = stack.folder / name / f"{name}.yml"
-    config = yaml.safe_load(file.read_text())
-    yield config
-    file.write_text(yaml.safe_dump(config))
-    HTTP.post(f"{stack.url(name)}/-/reload").raise_for_status()
-
-
-@output
-def otlp_of_the_service(whole: Whole) -> dict[str, bytes]:
-    """Every byte on the wire to the Collector, and the same decoded."""
-    calls = list(whole.wire.calls)
-    decoded = [fields.leaves(export) for export in whole.wire.exports().values()]
-    return {
-        "service, OTLP": b"\n".join(dict.fromkeys(body for _, _, body in calls)),
-        "service, headers of OTLP": b"\n".join({headers for _, headers, _ in calls}),
-        **{f"service, {path}": content for leaves in decoded for path, content in leaves.items()},
-    }
-
-
-@output
-def logs(whole: Whole) -> dict[str, bytes]:
-    """Of every process."""
-    stack = whole.backend.stack
-    return {f"log of {name}": stack.log(name).read_bytes() for name in stack.names}
-
-
-@output
-def answers(whole: Whole) -> dict[str, bytes]:
-    """All that callers were told, and what the endpoints say now."""
-    backend = whole.backend
-    paths = ("/health", "/metrics/summary", "/metrics")
-    return {
-        "answers": b"\n".join(dict.fromkeys(whole.answers)),
-        **{path: answered(backend.http.get(backend.url(path))) for path in paths},
-        **exposition(backend.url("/metrics")),
-    }
-
-
-@output
-def collector(whole: Whole) -> dict[str, bytes]:
-    """What the Collector shows and keeps."""
-    ports, folder = whole.backend.stack.ports, whole.backend.stack.folder
-    return {
-        **exposition(f"http://{HOST}:{ports.collector_derived}/metrics"),
-        **exposition(f"http://{HOST}:{ports.collector_own}/metrics"),
-        "Collector, health": answered(HTTP.get(f"http://{HOST}:{ports.collector_health}/")),
-        **files(folder / "otel-collector"),
-    }
-
-
-@output
-def prometheus(whole: Whole) -> dict[str, bytes]:
-    """All that Prometheus can be asked for, and its files."""
-    url = whole.backend.stack.url("prometheus")
-    everything = '{__name__=~".+"}'
-    queries = {
-        "series": {"match[]": everything},
-        "query": {"query": everything},
-        "query_exemplars": {"query": everything, "start": "0", "end": "99999999999"},
-        "metadata": {},
-        "labels": {},
-        "targets": {},
-        "rules": {},
-        "alerts": {},
-        "status/config": {},
-        "status/flags": {},
-        "status/tsdb": {},
-    }
-    names = HTTP.get(f"{url}/api/v1/labels").json()["data"]
-    queries |= {f"label/{name}/values": {} for name in names}
-    found = {
-        f"Prometheus, {path}": answered(HTTP.get(f"{url}/api/v1/{path}", params=query))
-        for path, query in queries.items()
-    }
-    return {**found, **exposition(f"{url}/metrics"), **files(whole.backend.stack.folder / "prometheus")}
-
-
-@output
-def traces(whole: Whole) -> dict[str, bytes]:
-    """Every trace, read back from the store, and one as `make trace` prints it."""
-    backend = whole.backend
-    url = backend.stack.url("jaeger")
-    ids = sorted({span.trace_id.hex() for span in spans(whole)})
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda one: HTTP.get(f"{url}/api/v3/traces/{one}").content, ids))
-    assert sum(b"spanId" in one for one in found) == len(ids)
-    listed = [
-        answered(HTTP.get(f"{url}/api/v3/{path}")) for path in ("services", "operations?service=healthcare-backend")
-    ]
-    environment = os.environ | backend.stack.service_environment()
-    command = [sys.executable, "-m", "tools.show.trace", ids[0]]
-    printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True).stdout
-    return {"store, traces": b"\n".join(found), "store, names": b"\n".join(listed), "make trace": printed}
