@@ -6,7 +6,7 @@ OLDEST := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject
 UV := 0.13.9
 VENV := .venv
 PY := $(VENV)/bin/python
-CLINIC := $(VENV)/bin/clinic
+CLINIC := $(PY) $(VENV)/bin/clinic
 INSTALLED := $(VENV)/installed
 
 # Paths and texts are UTF-8 in every locale.
@@ -27,7 +27,7 @@ MORE := restart slow preview dashboards-pull dashboards-format alerts silence un
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  More: $(MORE) programs leaks coverage lock" | fold -sw 100 | sed '2,$$s/^/        /'
-	@echo "  All of them with all options: $(CLINIC) --help, docs/commands.md"
+	@echo "  All of them with all options: $(VENV)/bin/clinic --help, docs/commands.md"
 
 up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
 	@$(CLINIC) up
@@ -104,4 +104,6 @@ $(INSTALLED): requirements/dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@LC_ALL=C.UTF-8 $(PY) -m uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode --requirement $<
 	@LC_ALL=C.UTF-8 $(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@# Relative: Python reads these names in the locale's encoding, and a folder may be moved.
+	@cd $(VENV)/lib/python*/site-packages && printf '%s\n' ../../../.. ../../../../service >_healthcare_observability.pth
 	@touch $@

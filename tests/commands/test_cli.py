@@ -18,6 +18,7 @@ from tools.cli import SECTIONS, clinic, run
 from tools.commands import status
 from tools.write import commands_page
 
+CALLED = ".venv/bin/python .venv/bin/clinic"
 VERBS = [verb for verbs in SECTIONS.values() for verb in verbs]
 
 
@@ -173,12 +174,12 @@ def test_make_lists_every_target() -> None:
     ],
 )
 def test_make_passes_its_variables_on(words: list[str], command: str) -> None:
-    assert make(*words)[-1] == f".venv/bin/clinic {command}"
+    assert make(*words)[-1] == f"{CALLED} {command}"
 
 
 def test_make_passes_no_variable_of_the_environment_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ID", "debian")
-    assert make("trace")[-1] == ".venv/bin/clinic trace"
+    assert make("trace")[-1] == f"{CALLED} trace"
 
 
 def test_the_script_is_the_projects(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_copy_of_nobody_knows_what_is_asked_for_and_nothing_is_written(
     assert run(folder, "pull", "adxyz") == 1
     told = capsys.readouterr().err
     assert told == (
-        "dashboards: none of ours has the uid adxyz; say whose copy it is: AS=healthcare-backend or AS=otel-collector\n"
+        "clinic: none of ours has the uid adxyz; say whose copy it is: AS=healthcare-backend or AS=otel-collector\n"
     )
     assert len(list(folder.iterdir())) == 2
 
@@ -199,7 +199,7 @@ def test_one_signs_in_by_password_or_by_token_and_is_told_when_that_fails(
     monkeypatch.setenv("GRAFANA_PASSWORD", "another")
     assert run(folder, "pull") == 1
     told = capsys.readouterr().err
-    assert told == "dashboards: Grafana refuses (401): set GRAFANA_TOKEN, or GRAFANA_PASSWORD\n"
+    assert told == "clinic: Grafana refuses (401): set GRAFANA_TOKEN, or GRAFANA_PASSWORD\n"
     with pytest.raises(ToolError, match="401"):
         fetch(UID, grafana.url, {})
 

@@ -113,7 +113,7 @@ def test_the_usual_of_a_lane_is_the_quantile_that_the_dashboard_shows(stack: Sta
     ("arguments", "code", "words"),
     [
         (["scheduling"], 1, "clinic: no request of the lane scheduling in the last 15m: run `make load`"),
-        (["premium"], 2, "there is no lane premium; there are faq, price, scheduling, complex"),
+        (["premium"], 2, "there is no lane premium; did you mean price?"),
     ],
 )
 def test_what_cannot_be_shown_is_told_in_a_line(

@@ -168,6 +168,6 @@ def traces(whole: Whole) -> dict[str, bytes]:
         answered(HTTP.get(f"{url}/api/v3/{path}")) for path in ("services", "operations?service=healthcare-backend")
     ]
     environment = os.environ | backend.stack.service_environment()
-    command = [sys.executable, "-m", "tools.show.trace", ids[0]]
+    command = [sys.executable, "-m", "tools.cli", "trace", ids[0]]
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True).stdout
     return {"store, traces": b"\n".join(found), "store, names": b"\n".join(listed), "make trace": printed}

@@ -1,6 +1,7 @@
 """First runs on machines that are not ours: any folder, any locale, nothing writable; docs/first-runs.md is a table."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -131,14 +132,18 @@ def test_a_latin_1_terminal_gets_latin_1(latin: dict[str, str], mode: dict[str, 
 
 
 @pytest.mark.parametrize("name", FOLDERS[:3])
-def test_the_command_runs_from_everywhere_whatever_its_folder_is_called(
+def test_the_command_is_its_folders_whatever_that_is_called_and_wherever_it_is_called(
     latin: dict[str, str], tmp_path: Path, name: str
 ) -> None:
     folder = copy(tmp_path / name)
-    for environment in ({}, latin):
-        plain = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
-        command = (folder / ".venv" / "bin" / "clinic", "check", "--json")
-        assert subprocess.check_output(command, cwd="/", env=plain | environment) == b"[]\n"
+    (folder / "docs" / "metrics.md").write_text("edited")
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    plain = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHON"))}
+    for environment in ({}, latin, ascii_only):
+        command = [folder / ".venv" / "bin" / program for program in ("python", "clinic")]
+        run = subprocess.run([*command, "check", "--json"], cwd="/", env=plain | environment, capture_output=True)
+        assert (run.returncode, run.stderr) == (1, b"")
+        assert [finding["file"] for finding in json.loads(run.stdout)] == ["docs/metrics.md"]
 
 
 @pytest.mark.parametrize(("ending", "code"), [(">&-", 0), ("| head -1", 0), ("> /dev/full", 1)])

@@ -131,7 +131,10 @@ def test_no_verb_asks_another_clones_stack(clone: Path, stranger: SimpleNamespac
     environment = {name: text for name, text in os.environ.items() if not name.endswith("_URL")}
     environment |= {variable(port): str(stranger.port) for port in asdict(Ports())}
     run = subprocess.run(
-        [clone / ".venv/bin/clinic", verb, *ASKING[verb]], env=environment, capture_output=True, encoding="utf-8"
+        [clone / ".venv/bin/python", clone / ".venv/bin/clinic", verb, *ASKING[verb]],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
     )
     said = run.stdout + run.stderr
     assert (run.returncode, stranger.asked) == (1, [])

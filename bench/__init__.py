@@ -1,1 +1,0 @@
-"""Measurements. Nothing here passes or fails."""
