@@ -22,11 +22,11 @@ WORDS = $(foreach one,S ID LANE FROM ALERT PATIENT BASE UID,$(call given,$(one))
 
 MORE := restart slow preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay drill mutants audit \
 	bench
-.PHONY: help up down status logs load trace check plan docs test lint clean $(MORE) programs leaks lock
+.PHONY: help up down status logs load trace check plan docs test lint clean $(MORE) programs leaks coverage lock
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  More: $(MORE) programs leaks lock" | fold -sw 100 | sed '2,$$s/^/        /'
+	@echo "  More: $(MORE) programs leaks coverage lock" | fold -sw 100 | sed '2,$$s/^/        /'
 	@echo "  All of them with all options: $(CLINIC) --help, docs/commands.md"
 
 up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
@@ -66,7 +66,7 @@ lint: $(INSTALLED) ## Style and types
 
 clean: ## Stop everything, delete all data and what was installed here; built programs stay
 	@if [ -e $(INSTALLED) ]; then $(CLINIC) clean; fi
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage*
 
 $(MORE): $(INSTALLED)
 	@$(CLINIC) $(subst dashboards-,dashboards ,$@) $(WORDS)
@@ -77,6 +77,13 @@ programs: $(INSTALLED)
 # The proof that no patient data reach telemetry.
 leaks: $(INSTALLED) programs
 	@$(PY) -m pytest tests/leaks -s $(ARGS)
+
+# Which branches of service/ the tests of it run, with the processes that they start; below the bar it fails.
+coverage: $(INSTALLED)
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest --quiet $(or $(ARGS),tests/unit tests/process tests/service)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
 
 # Writes requirements/*.txt from pyproject.toml; newest versions: make lock UPGRADE=1
 lock: $(INSTALLED)

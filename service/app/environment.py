@@ -2,7 +2,7 @@
 
 Libraries read some 200 variables, many of them at their import: a propagator that is not installed stops the start, a
 temporality makes a counter vanish, a trace level prints headers. So only what the README lists stays, and the rest of
-the families below is taken away. `tests/unit/test_variables.py` finds what the installed packages read.
+the families below is taken away. `tests/process/test_variables.py` finds what the installed packages read.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Every rule is broken, each reason is needed, and a break is tried; `make rulemutants` tries all."""
+"""Every rule is broken, each reason is needed, and a break is tried; `make mutants ARGS=rules` tries all."""
 
 from tests.support.mutants import idle_reasons
 from tools.model.rules import shipped_rules

@@ -1,4 +1,4 @@
-"""Every panel is broken, and each reason is needed; `make dashboardmutants` tries all breaks."""
+"""Every panel is broken, and each reason is needed; `make mutants ARGS=dashboards` tries all breaks."""
 
 from tests.support.mutants import idle_reasons
 from tools.model.dashboard import shipped_dashboards

@@ -63,6 +63,7 @@ def test_the_wheel_tells_version_licence_and_what_it_needs(wheel: Path) -> None:
         folder = f"healthcare_observability-{app.__version__}.dist-info"
         metadata = files.read(f"{folder}/METADATA").decode().splitlines()
         assert files.read(f"{folder}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+        assert files.read(f"{folder}/entry_points.txt").decode().splitlines()[1:] == ["clinic = tools.cli:main"]
     assert {f"Version: {app.__version__}", "License-Expression: Apache-2.0"} <= set(metadata)
     assert {"Provides-Extra: memory", "Provides-Extra: tools"} <= set(metadata)
     assert "Requires-Dist: fastapi" in metadata

@@ -1,12 +1,9 @@
 """The simulator: what it sends is repeatable and true to Evolution, what it reports is what was answered."""
 
 import base64
-import hashlib
 import math
 import re
 import struct
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -39,15 +36,6 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
-
-
-def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
-    program = (
-        "import hashlib; from simulator.messages import generate;"
-        "print(hashlib.sha256(repr(generate(7, 500, now=NOW)).encode()).hexdigest())"
-    ).replace("NOW", str(NOW))
-    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == hashlib.sha256(repr(generate(7, 500, now=NOW)).encode()).hexdigest()
 
 
 def test_a_longer_run_of_a_seed_begins_with_the_shorter_one() -> None:

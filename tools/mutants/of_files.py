@@ -152,13 +152,12 @@ def of_python(path: str, text: str) -> Iterator[Mutant]:
     """Mutants of a Python module: comparisons and conditions turned round, calls and filters left out."""
     tree = ast.parse(text)
     seen = {ast.unparse(tree)}
-    for number, _ in enumerate(ast.walk(tree)):
-        for way in range(3):
+    for number, whole in enumerate(ast.walk(tree)):
+        for way in (way for way in range(3) if _broken(whole, way)):
             broken = ast.parse(text)
             node = list(ast.walk(broken))[number]
             before = ast.unparse(node) if isinstance(node, ast.expr) else ""
-            other = _broken(node, way)
-            if other is not None:
+            if other := _broken(node, way):
                 mutated = ast.unparse(_Replacing(node, other).visit(broken))
                 if mutated not in seen:
                     seen.add(mutated)

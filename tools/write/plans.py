@@ -23,8 +23,6 @@ from tools.plan.report import show
 PAGE, ALERTS = "docs/editing-the-collector.md", "docs/editing-alerts.md"
 PICTURE, PICTURED = "docs/editing-alerts.svg", "A shorter wait"
 WIDTH = 10_000
-HEAD = 2
-"""So many lines of each part of a plan of the Collector stand in the docs; the plan itself has all."""
 
 _EXAMPLE = re.compile(
     r"^### (?P<title>.+?)\n(?:(?!^##).)*?```diff\n(?P<diff>.*?)```\n\n?```text\n(?P<plan>.*?)```\n",
@@ -95,11 +93,11 @@ def answer(base: Sources, example: Example) -> str:
 
 
 def _head(part: str) -> str:
-    """A part of a plan, its end left out where it is long."""
-    title, *lines = part.split("\n")
-    if len(lines) > HEAD + 1:
-        lines[HEAD:] = [f"  … {len(lines) - HEAD} more"]
-    return "\n".join([title, *lines])
+    """A part of a plan; where more than two things are said, the first and how many there are."""
+    title, *said = re.split(r"\n(?=  (?:  )?\S)", part)
+    if len(said) > 2:
+        said[1:] = [f"  … {len(said) - 1} more"]
+    return "\n".join([title, *said])
 
 
 def rewritten(page: str, base: Sources) -> Iterator[tuple[str, str]]:
