@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.support.mutants import idle_reasons
 from tools.mutants import collector
-from tools.mutants.of_files import Mutant, of_python, of_yaml
+from tools.mutants.of_files import FileMutant, of_python, of_yaml
 from tools.mutants.verdicts import Verdict, report
 
 YAML = """\
@@ -66,7 +66,7 @@ def test_every_reason_is_needed() -> None:
 
 
 def test_a_survivor_without_a_reason_is_named_and_fails_the_run() -> None:
-    caught, excused, survivor = (Mutant("some.yaml", name, "") for name in ("a is gone", "b is gone", "c is gone"))
+    caught, excused, survivor = (FileMutant("some.yaml", name, "") for name in ("a is gone", "b is gone", "c is gone"))
     printed = io.StringIO()
     verdicts = [Verdict(caught, "a test"), Verdict(excused, reason="it is only a name")]
     console = Console(file=printed, width=200)
