@@ -18,8 +18,7 @@ import psutil
 
 from tools.base.errors import ToolError
 from tools.base.words import OneOf
-from tools.stack import components, processes, programs
-from tools.stack import databases as embedded
+from tools.stack import components, databases, processes, programs
 from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
 from tools.stack.processes import READY_SECONDS, Component
 from tools.stack.programs import ROOT
@@ -143,7 +142,7 @@ class Stack:
     def remove(self) -> None:
         """Stop everything without waiting for counts, and delete all its data, the database's too."""
         self.down(drain_seconds=0)
-        embedded.remove(self.folder)
+        databases.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def pid(self, name: str) -> int | None:
