@@ -27,7 +27,7 @@ from tools.write.notifications import (
     page,
     resolved,
     running,
-    shipped,
+    shipped_configuration,
 )
 
 PAGED = ["local", "slack-notifications", "pagerduty", "opsgenie", "jsm"]
@@ -182,7 +182,7 @@ class Sent:
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
     """All alerts at once, none held back, the clinic open."""
-    config = shipped() | {"inhibit_rules": [], "time_intervals": opening("sunday:saturday")}
+    config = shipped_configuration() | {"inhibit_rules": [], "time_intervals": opening("sunday:saturday")}
     alerts = [example(name) for name in ALERTS]
     with running(tmp_path_factory.mktemp("alertmanager"), config) as alertmanager:
         requests = alertmanager.receiver.requests
@@ -268,7 +268,7 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
         "annotations": latency["annotations"] | {"summary": "The other", "description": "Both."},
         "startsAt": latency["startsAt"],
     }
-    config = shipped()
+    config = shipped_configuration()
     with running(tmp_path, config) as alertmanager:
         alertmanager.post(latency, success)
         [request] = until(lambda: alertmanager.receiver.sent("/slack"), "Slack is told")
@@ -361,7 +361,7 @@ def test_nobody_is_told_of_what_is_held_back(tmp_path: Path) -> None:
 
 def test_outside_of_clinic_hours_information_waits_and_nothing_else_does(tmp_path: Path) -> None:
     far = (datetime.now(UTC) + timedelta(days=3)).strftime("%A").lower()
-    config = shipped() | {"inhibit_rules": [], "time_intervals": opening(far)}
+    config = shipped_configuration() | {"inhibit_rules": [], "time_intervals": opening(far)}
     information = {name for name, alert in ALERTS.items() if alert.labels["severity"] == "info"}
     with running(tmp_path, config) as alertmanager:
         alertmanager.post(*map(example, ALERTS))

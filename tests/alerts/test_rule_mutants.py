@@ -2,7 +2,7 @@
 
 from tests.support.mutants import idle_reasons
 from tools.model.rules import shipped_rules
-from tools.mutants.rules import REASONS, Trial, mutants
+from tools.mutants.rules import REASONS, RuleTrial, mutants
 
 ALL = list(mutants(shipped_rules()))
 
@@ -17,7 +17,7 @@ def test_every_rule_is_broken_in_several_ways() -> None:
 def test_a_rule_under_another_name_fails_its_own_test() -> None:
     first = ALL[0]
     assert first.name.endswith(" is another")
-    assert Trial().run(first).caught_by
+    assert RuleTrial().run(first).caught_by
 
 
 def test_every_reason_is_needed() -> None:

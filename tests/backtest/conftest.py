@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.base.files import Sources
-from tools.history.backtest import ALERTMANAGER, PROMETHEUS, Outcome, run
+from tools.history.backtest import ALERTMANAGER, PROMETHEUS, Evaluation, run
 from tools.history.choice import History
 from tools.stack.history_server import create
 
@@ -50,13 +50,13 @@ def version(rules: str, routes: str = "") -> Sources:
     return Sources("your edit", tuple(sorted(texts)), texts.__getitem__)
 
 
-def outcome(history: History, rules: str, routes: str = "", stepping: bool = False) -> Outcome:
+def outcome(history: History, rules: str, routes: str = "", stepping: bool = False) -> Evaluation:
     """What rules and routes do over a history."""
     [found] = run([version(rules, routes)], history, stepping=stepping)
     return found
 
 
-def fired(found: Outcome) -> list[tuple[str, float, float | None]]:
+def fired(found: Evaluation) -> list[tuple[str, float, float | None]]:
     """Alert, and the minutes from which and until which it fired."""
     return [(one.alert, minutes(one.start), one.end and minutes(one.end)) for one in found.firings]
 
@@ -66,7 +66,7 @@ def minutes(seconds: int) -> float:
     return (seconds - START) / MINUTE
 
 
-def told(found: Outcome) -> list[tuple[float, str, list[str], bool]]:
+def told(found: Evaluation) -> list[tuple[float, str, list[str], bool]]:
     """Minute, receiver, alerts, and whether it repeats, of each notification."""
     return [(minutes(one.time), one.receiver, one.alerts, one.repeat) for one in found.notifications]
 

@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from tools.base.otlp import Request, Spec, send, send_http, traces
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
-from tools.model.expected import Samples, Seen, difference, expected, undocumented
+from tools.model.expected import Samples, Seen, added, expected, undocumented
 from tools.replay import workload
 from tools.replay.collector import Collector
 
@@ -42,7 +42,7 @@ class Bench:
         before = self.samples()
         act()
         self.settle()
-        return difference(difference(self.samples(), before), expected([_MARK] * _MARKS))
+        return added(added(self.samples(), before), expected([_MARK] * _MARKS))
 
     def settle(self) -> None:
         """Wait until all that was sent is shown.

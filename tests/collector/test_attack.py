@@ -32,7 +32,7 @@ from tools.base.otlp import ASYNCPG, FASTAPI, METRICS, SERVICE, TRACES, Request,
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.model.contract import JOB
-from tools.model.expected import SHIPPED, Samples, Seen, difference, expected
+from tools.model.expected import SHIPPED, Samples, Seen, added, expected
 from tools.replay.collector import CONFIG, Collector
 from tools.stack.programs import ROOT
 
@@ -322,7 +322,7 @@ def test_a_flood_of_allowed_values_in_all_combinations_shows_as_overflow_and_kno
 
         send(collector.grpc, traces(own([*known * 7, Seen("mem0.write", {"status": "dead"}, EXACT)])))
         until(lambda: overflow(shown(collector))["span_calls_total"] > lost["span_calls_total"], "a new one overflows")
-        grown = difference(shown(collector), before)
+        grown = added(shown(collector), before)
         assert {key: value for key, value in grown.items() if not is_overflow(key[1])} == expected(known * 7)
         assert overflow(grown)["span_calls_total"] == 1
 
@@ -382,7 +382,7 @@ def test_beyond_its_memory_the_collector_refuses_so_that_repeating_gets_everythi
         with grpc.insecure_channel(collector.grpc) as channel, ThreadPoolExecutor(8) as threads:
             calls = channel.unary_unary(TRACES)
             list(threads.map(repeat_until_taken, bodies))
-        until(lambda: difference(bench.samples(), {}) == flood.counted(), "each is counted, once")
+        until(lambda: added(bench.samples(), {}) == flood.counted(), "each is counted, once")
         assert set(answers) == {grpc.StatusCode.UNAVAILABLE}
         refused = collector.own_metrics()["otelcol_receiver_refused_spans"]
         assert refused == answers.total() * spans_each > 0

@@ -61,7 +61,7 @@ def test_groups_keep_their_names_and_their_intervals_are_those_of_the_ranges() -
             assert copy["name"] == group["name"]
             assert ("interval" in copy) == ("interval" in group)
             if "interval" in group:
-                assert copy["interval"] == shortened.duration(group["interval"])
+                assert copy["interval"] == shortened.shorter_duration(group["interval"])
 
 
 def all_durations() -> Iterator[float]:

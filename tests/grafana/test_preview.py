@@ -15,7 +15,7 @@ from tools.base.files import Sources
 from tools.base.prometheus import Exemplar, Prometheus, PrometheusError
 from tools.cli import run
 from tools.commands import preview as command
-from tools.history import recorded as played
+from tools.history import recorded
 from tools.model.dashboard import ROW, Dashboard, Panel, load, shipped_dashboards, step, substitute
 from tools.model.dashboard import seconds as parsed
 from tools.show.preview.colours import EXEMPLAR, colour
@@ -308,7 +308,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                     file.write(f'ALERTS{{alertname="{alert}",alertstate="firing",severity="{severity}"}} 1 {at}\n')
         file.write("# EOF\n")
     create(text, folder / "blocks", "an hour")
-    with played.serving(folder / "blocks") as asked:
+    with recorded.serving(folder / "blocks") as asked:
         yield asked
 
 
@@ -370,9 +370,9 @@ def test_what_a_dashboard_annotates_is_from_its_first_to_its_last_point(promethe
 
 
 def test_the_played_day_has_what_rules_record_and_the_alerts_of_its_incidents() -> None:
-    day, blocks = played.blocks(Sources.of_disk())
+    day, blocks = recorded.blocks(Sources.of_disk())
     redis_away = day.start + 14 * 3600 + 22 * MINUTE
-    with played.serving(blocks) as prometheus:
+    with recorded.serving(blocks) as prometheus:
         [hits] = prometheus.query("job:cache_hits:ratio_rate10m", redis_away)
         [before] = prometheus.query("job:cache_hits:ratio_rate10m", redis_away - 3600)
         budgets = prometheus.query("slo:period_error_budget_remaining:ratio", day.end)

@@ -11,7 +11,7 @@ import pytest
 
 from tools.base.files import Sources
 from tools.commands import preview as command
-from tools.history import recorded as played
+from tools.history import recorded
 from tools.model.dashboard import ROW, Dashboard, shipped_dashboards
 from tools.show.preview.page import NOTICE
 from tools.show.preview.page import page as written
@@ -43,8 +43,8 @@ addEventListener("load", () => {
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of an hour of the day that ships."""
     folder = tmp_path_factory.mktemp("preview")
-    day, blocks = played.blocks(Sources.of_disk())
-    with played.serving(blocks) as prometheus:
+    day, blocks = recorded.blocks(Sources.of_disk())
+    with recorded.serving(blocks) as prometheus:
         source = command.Source(day.name, prometheus, day.start, day.end, day.zone)
         return command.preview(shipped_dashboards(), source, day.end - 3600, day.end, folder, lambda _: None)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.support.mutants import idle_reasons
 from tools.mutants import collector
-from tools.mutants.of_files import Mutant, of_python, of_yaml
+from tools.mutants.of_files import FileMutant, of_python, of_yaml
 from tools.mutants.verdicts import Verdict, report
 
 YAML = """\
@@ -20,7 +20,7 @@ PYTHON = "def rule(value):\n    return value if isinstance(value, str) and value
 
 
 @pytest.fixture(scope="module")
-def shipped_mutants() -> list[Mutant]:
+def shipped_mutants() -> list[FileMutant]:
     """All of the shipped files, made once: that takes seconds."""
     return collector.mutants()
 
@@ -63,17 +63,17 @@ def test_every_condition_and_call_of_a_python_module_is_broken() -> None:
     ]
 
 
-def test_what_make_check_refuses_is_caught_without_being_run(shipped_mutants: list[Mutant]) -> None:
+def test_what_make_check_refuses_is_caught_without_being_run(shipped_mutants: list[FileMutant]) -> None:
     [broken] = [one for one in shipped_mutants if one.name == "receivers is gone"]
     assert collector.look(broken) == Verdict(broken, "check: schema")
 
 
-def test_every_reason_is_needed(shipped_mutants: list[Mutant]) -> None:
+def test_every_reason_is_needed(shipped_mutants: list[FileMutant]) -> None:
     assert idle_reasons(collector.KNOWN, shipped_mutants) == []
 
 
 def test_a_survivor_without_a_reason_is_named_and_fails_the_run() -> None:
-    caught, excused, survivor = (Mutant("some.yaml", name, "") for name in ("a is gone", "b is gone", "c is gone"))
+    caught, excused, survivor = (FileMutant("some.yaml", name, "") for name in ("a is gone", "b is gone", "c is gone"))
     printed = io.StringIO()
     verdicts = [Verdict(caught, "a test"), Verdict(excused, reason="it is only a name")]
     console = Console(file=printed, width=200)

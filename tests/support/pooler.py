@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from tools.base.wait import until
-from tools.stack import databases as embedded
+from tools.stack import databases
 from tools.stack.ports import Ports
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -19,11 +19,11 @@ PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/us
 @contextmanager
 def pooler(folder: Path, connections: int) -> Iterator[str]:
     """Run one with so few connections to PostgreSQL, and without help for prepared statements; yields its URL."""
-    server = embedded.postgres(folder)
+    server = databases.postgres(folder)
     port = Ports.free().service
     text = f"""
 [databases]
-{embedded.DATABASE} = host={server.sockets} port={embedded.PORT} user={embedded.DATABASE}
+{databases.DATABASE} = host={server.sockets} port={databases.PORT} user={databases.DATABASE}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -40,8 +40,8 @@ default_pool_size = {connections}
     log = config.with_suffix(".log")
     assert PROGRAM
     with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen([PROGRAM, str(config)], stderr=output, **embedded.as_account(server.account))
-    url = f"postgresql://{embedded.DATABASE}@127.0.0.1:{port}/{embedded.DATABASE}"
+        process = subprocess.Popen([PROGRAM, str(config)], stderr=output, **databases.as_account(server.account))
+    url = f"postgresql://{databases.DATABASE}@127.0.0.1:{port}/{databases.DATABASE}"
     try:
         until(lambda: _answers(url), "PgBouncer answers")
         yield url

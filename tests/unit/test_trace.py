@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.support.serving import serving
 from tools.cli import run
 from tools.show import trace
-from tools.show.trace import Axis, Span, draw, duration, parse
+from tools.show.trace import Axis, Span, draw, parse, readable_time
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 NOWHERE = "http://127.0.0.1:1"
@@ -310,4 +310,4 @@ def test_a_span_whose_parent_is_missing_stands_at_the_root_and_says_so() -> None
     ],
 )
 def test_durations_are_for_people(nanoseconds: int, text: str) -> None:
-    assert duration(nanoseconds) == text
+    assert readable_time(nanoseconds) == text

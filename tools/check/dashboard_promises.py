@@ -1,6 +1,6 @@
 """What the dashboards promise: titles, lines, colours, and which alerts a panel is about.
 
-Keep in step: ../../prometheus/*.yaml and the contract's targets, whose numbers LINES has; structure.py compares them.
+Keep in step: prometheus/*.yaml and the contract's targets, whose numbers LINES has; dashboard_series.py compares them.
 """
 
 import re

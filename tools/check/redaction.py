@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from tools.base.files import Finding
 from tools.model import collector_yaml, contract
 from tools.model.collector_yaml import SPANS, Statement, listed, strings
-from tools.model.contract import OTHER, Rule, label_of
+from tools.model.contract import OTHER, AttributeRule, label_of
 from tools.model.repository import Repository
 
 _PLACE = ("processors", SPANS, "trace_statements")
@@ -17,7 +17,7 @@ def copies_what_may_leave(it: Repository) -> Iterator[Finding]:
     """① What may leave is copied, a statement an attribute, each with the contract's condition; all else is dropped."""
     rules = it.contract.attributes
     sets = {key: it.contract.closed_set(label_of(key)) - {OTHER} for key in it.contract.label_attributes}
-    of_labels = {key: Rule(values=sorted(values)) for key, values in sets.items()}
+    of_labels = {key: AttributeRule(values=sorted(values)) for key, values in sets.items()}
     yield from _copies(it, "resource", rules.resource)
     yield from _copies(it, "span", of_labels | rules.span)
     yield from _copies(it, "spanevent", rules.event)
@@ -25,7 +25,7 @@ def copies_what_may_leave(it: Repository) -> Iterator[Finding]:
         yield it.wrong("is missing: set(scope.attributes, {})", *_PLACE)
 
 
-def _copies(it: Repository, context: str, rules: Mapping[str, Rule]) -> Iterator[Finding]:
+def _copies(it: Repository, context: str, rules: Mapping[str, AttributeRule]) -> Iterator[Finding]:
     """Of one context: the copies that it has to have, before the one statement that drops what was not copied."""
     last = f"set({context}.attributes, {context}.cache)"
     ends = [one for one in it.yaml.statements(SPANS) if one.text == last]
@@ -46,7 +46,7 @@ def _copies(it: Repository, context: str, rules: Mapping[str, Rule]) -> Iterator
         yield it.wrong(f"is missing before {last}: {_as_typed(text)}", *_PLACE)
 
 
-def _wanted(it: Repository, context: str, rules: Mapping[str, Rule]) -> dict[str, str]:
+def _wanted(it: Repository, context: str, rules: Mapping[str, AttributeRule]) -> dict[str, str]:
     """The statements by what stands before their `where`."""
     found = {}
     for key, rule in rules.items():
@@ -60,7 +60,7 @@ def _wanted(it: Repository, context: str, rules: Mapping[str, Rule]) -> dict[str
     return found
 
 
-def _condition(path: str, rule: Rule, further: list[str]) -> str:
+def _condition(path: str, rule: AttributeRule, further: list[str]) -> str:
     if rule.values:
         listing = ", ".join(f'"{value}"' for value in dict.fromkeys([*rule.values, *further]))
         return f"{path} != nil and ContainsValue([{listing}], {path})"

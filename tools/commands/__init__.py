@@ -1,1 +1,1 @@
-"""Floor 5: one file a verb: words in, text out."""
+"""Floor 6: one file a verb: words in, text out."""

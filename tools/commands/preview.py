@@ -23,7 +23,7 @@ from tools.base.console import terminal
 from tools.base.errors import ToolError
 from tools.base.files import ROOT, Sources
 from tools.base.prometheus import Prometheus
-from tools.history import recorded as played
+from tools.history import recorded
 from tools.model.dashboard import ROW, Dashboard, Panel, seconds, shipped_dashboards
 from tools.show.preview import content
 from tools.show.preview.drawing import draw, together
@@ -101,8 +101,8 @@ def opened(given: str, report: Report) -> Iterator[Source]:
         ToolError: it cannot be had.
     """
     if given == PLAYED:
-        day, blocks = played.blocks(Sources.of_disk(), report)
-        with played.serving(blocks) as prometheus:
+        day, blocks = recorded.blocks(Sources.of_disk(), report)
+        with recorded.serving(blocks) as prometheus:
             yield Source(day.name, prometheus, day.start, day.end, day.zone)
         return
     if given and not given.startswith(("http://", "https://")):

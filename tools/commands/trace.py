@@ -49,7 +49,7 @@ def _slowest() -> None:
         if spans := trace.fetch(exemplar.trace_id, stores):
             console.print(
                 f"The slowest of the {len(found)} newest exemplars: lane {exemplar.labels.get('lane', '')}, "
-                f"{trace.duration(round(exemplar.value * 1e9))}, {now - exemplar.time:.0f} s ago."
+                f"{trace.readable_time(round(exemplar.value * 1e9))}, {now - exemplar.time:.0f} s ago."
             )
             trace.draw(console, exemplar.trace_id, spans)
             return

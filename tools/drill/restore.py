@@ -20,6 +20,7 @@ import httpx
 import psutil
 
 from tools.base.errors import ToolError
+from tools.stack.programs import Report
 from tools.stack.stack import Stack
 
 UNKNOWN_EVENT = b'{"event": "drill.tomorrow"}'
@@ -28,8 +29,6 @@ SCHEMA = "drill"  # in PostgreSQL; everything that a drill makes there is in it,
 SECONDS = 30.0
 CONFIGURED = ("prometheus", "alertmanager")  # what a drill gives another configuration
 _TRIES = 5
-
-Report = Callable[[str], None]
 
 
 @dataclass

@@ -57,7 +57,7 @@ def _delta(duration: timedelta) -> timedelta:
     return sign * timedelta(seconds=shorter(abs(duration).total_seconds()))
 
 
-def duration(text: str) -> str:
+def shorter_duration(text: str) -> str:
     """A duration as rule files have it, shortened."""
     return f"{shorter(promql.parse_duration(text).total_seconds())}s"
 
@@ -77,7 +77,7 @@ def rules() -> dict[str, dict[str, Any]]:
 
 def _shorten_key(entry: dict[str, Any], key: str) -> None:
     if key in entry:
-        entry[key] = duration(entry[key])
+        entry[key] = shorter_duration(entry[key])
 
 
 def write_rules(folder: Path) -> list[str]:

@@ -57,7 +57,7 @@ class Notification:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Evaluation:
     """What one version does over the history."""
 
     start: int
@@ -106,7 +106,7 @@ class Behaviour:
 
 def run(
     versions: Sequence[Sources], history: History, report: Report = lambda _: None, stepping: bool = False
-) -> list[Outcome]:
+) -> list[Evaluation]:
     """Evaluate each version.
 
     Args:
@@ -199,7 +199,7 @@ def _asked(program: Path, request: dict[str, Any], folder: Path, report: Report)
     return dict(json.loads(answered.read_bytes()))
 
 
-def _outcome(answer: dict[str, Any], result: dict[str, Any]) -> Outcome:
+def _outcome(answer: dict[str, Any], result: dict[str, Any]) -> Evaluation:
     firings = [
         Firing(
             one["alert"],
@@ -213,7 +213,7 @@ def _outcome(answer: dict[str, Any], result: dict[str, Any]) -> Outcome:
         for one in result["firings"]
     ]
     notifications = [Notification(**one) for one in result["notifications"]]
-    return Outcome(answer["start"], answer["end"], result["failed"] or [], firings, notifications)
+    return Evaluation(answer["start"], answer["end"], result["failed"] or [], firings, notifications)
 
 
 def _distinct(firings: list[Firing]) -> list[dict[str, str]]:

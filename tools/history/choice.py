@@ -69,10 +69,10 @@ def choose(given: str, sources: Sources, report: Report = lambda _: None) -> His
         else:
             if running.end - running.start >= ENOUGH:
                 return running
-    return shipped(sources, report)
+    return played_day(sources, report)
 
 
-def shipped(sources: Sources, report: Report = lambda _: None) -> History:
+def played_day(sources: Sources, report: Report = lambda _: None) -> History:
     """The day that ships."""
     blocks = day.blocks(sources, report)
     script = day.Day(sources)

@@ -15,7 +15,7 @@ from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.prometheus import Prometheus
 from tools.history import backtest
-from tools.history.choice import History, shipped
+from tools.history.choice import History, played_day
 from tools.model.consumers import RULES
 from tools.model.dashboard import SCRAPE, seconds
 from tools.stack.history_server import create, served
@@ -36,7 +36,7 @@ def blocks(sources: Sources, report: Report = lambda _: None) -> tuple[History, 
     Raises:
         ToolError: it cannot be made.
     """
-    day = shipped(sources, report)
+    day = played_day(sources, report)
     made_of = [day.where, *(sources.text(path) for path in sources.matching(*RULES)), Path(__file__).read_text("utf-8")]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
 
@@ -91,7 +91,7 @@ def _values(prometheus: Prometheus, rule: _Recorded, day: History, report: Repor
                 yield f"{rule.name}{_braces(labels)} {value} {at:.0f}\n"
 
 
-def _alerts(outcome: backtest.Outcome) -> list[str]:
+def _alerts(outcome: backtest.Evaluation) -> list[str]:
     return [
         f"ALERTS{_braces({'alertname': one.alert, 'alertstate': 'firing', **one.labels})} 1 {at}\n"
         for one in outcome.firings

@@ -171,7 +171,7 @@ class Health(BaseModel):
         return _samples(self.name, self.type)
 
 
-class Rule(BaseModel):
+class AttributeRule(BaseModel):
     """Which values of an attribute may leave: these, those of a shape, or any integer."""
 
     model_config = Strict
@@ -193,13 +193,13 @@ class Attributes(BaseModel):
     """What may leave beside labels."""
 
     model_config = Strict
-    resource: dict[str, Rule]
-    span: dict[str, Rule]
-    event: dict[str, Rule]
+    resource: dict[str, AttributeRule]
+    span: dict[str, AttributeRule]
+    event: dict[str, AttributeRule]
 
     @field_validator("resource")
     @classmethod
-    def _one_service(cls, rules: dict[str, Rule]) -> dict[str, Rule]:
+    def _one_service(cls, rules: dict[str, AttributeRule]) -> dict[str, AttributeRule]:
         name = rules.get("service.name")
         if not name or len(name.values or []) != 1:
             raise ValueError("service.name has to be there with the one name that the Collector takes")

@@ -40,7 +40,7 @@ def expected(spans: Iterable[Seen], contract: Contract = SHIPPED) -> Samples:
     return {(name, labels): _seconds(name, value) for (name, labels), value in samples.items() if value}
 
 
-def difference(after: Samples, before: Samples) -> Samples:
+def added(after: Samples, before: Samples) -> Samples:
     """What came between two expositions, without the samples that did not move."""
     changes = {key: round(value - before.get(key, 0), 9) for key, value in after.items()}
     return {key: change for key, change in changes.items() if change}

@@ -1,1 +1,1 @@
-"""Floor 4: is each small mistake caught?"""
+"""Floor 5: is each small mistake caught?"""

@@ -27,10 +27,10 @@ from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import validates
 from tools.model import collector_yaml, contract
 from tools.model.repository import Repository
-from tools.mutants.of_files import Mutant, of_python, of_yaml
+from tools.mutants.of_files import FileMutant, of_python, of_yaml
 from tools.mutants.verdicts import Choice, Verdict, progress, reason, report, said, some
 from tools.plan import outcomes
-from tools.replay.version import Outcome, Version
+from tools.replay.version import Replayed, Version
 from tools.replay.workload import Workload
 
 KNOWN = Path(__file__).with_suffix(".yaml")
@@ -43,14 +43,14 @@ REDACTION_TESTS = (
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap
 
 
-def mutants() -> list[Mutant]:
+def mutants() -> list[FileMutant]:
     """All there are, in the order of the files."""
     sources = Sources.of_disk()
     found = [mutant for path in (collector_yaml.PATH, contract.PATH) for mutant in of_yaml(path, sources.text(path))]
     return found + [mutant for path in REDACTION for mutant in of_python(path, sources.text(path))]
 
 
-def look(mutant: Mutant) -> Verdict[Mutant]:
+def look(mutant: FileMutant) -> Verdict[FileMutant]:
     """Who catches it without starting anything."""
     if mutant.path in REDACTION:
         return Verdict(mutant)
@@ -63,7 +63,7 @@ def look(mutant: Mutant) -> Verdict[Mutant]:
     return Verdict(mutant, "check: writes_metrics_page" if next(writes_metrics_page(it), None) else "")
 
 
-def run(mutant: Mutant) -> Verdict[Mutant]:
+def run(mutant: FileMutant) -> Verdict[FileMutant]:
     """Who catches it when it runs: the real Collector, or the tests of the service."""
     if mutant.path in REDACTION:
         return Verdict(mutant, _tested(mutant), reason(KNOWN, mutant))
@@ -90,7 +90,7 @@ def _planned(edited: Sources) -> str:
     return f"plan: {'leak' if changes[0].severity == 'leak' else changes[0].area}" if changes else ""
 
 
-def _run(sources: Sources) -> Outcome:
+def _run(sources: Sources) -> Replayed:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         version = Version(sources, Path(folder))
         with version.running():
@@ -98,7 +98,7 @@ def _run(sources: Sources) -> Outcome:
         return version.outcome
 
 
-def _tested(mutant: Mutant) -> str:
+def _tested(mutant: FileMutant) -> str:
     """Whether a test of the service's redaction fails on a copy of the service with the mutant in it."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copied = Path(folder)
@@ -108,7 +108,7 @@ def _tested(mutant: Mutant) -> str:
         return _failing(["-o", f"pythonpath={copied / 'service'} {ROOT}", *REDACTION_TESTS])
 
 
-def _tested_by_name(mutant: Mutant) -> str:
+def _tested_by_name(mutant: FileMutant) -> str:
     """Whether the tests that collector.yaml names for it fail with the mutant in place of the shipped YAML."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         file = Path(folder) / "config.yaml"
@@ -150,11 +150,11 @@ def _workload() -> Workload:
 
 
 @cache
-def _base() -> Outcome:
+def _base() -> Replayed:
     return _run(_shipped())
 
 
-def judged(chosen: Sequence[Mutant], jobs: int, sample: int | None, console: Console) -> list[Verdict[Mutant]]:
+def judged(chosen: Sequence[FileMutant], jobs: int, sample: int | None, console: Console) -> list[Verdict[FileMutant]]:
     """All looked at, and those that no look catches run; or a sample of both, the same every time."""
     chosen = some(chosen, sample and SAMPLE_LOOKS * sample)
     # Started afresh, not forked: gRPC does not survive a fork of a process that has used it.

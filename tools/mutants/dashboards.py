@@ -35,7 +35,7 @@ Change = tuple[str, Place, Any]
 
 
 @dataclass(frozen=True)
-class Mutant:
+class DashboardMutant:
     """One change of one dashboard; `panel`: in which, None outside of all."""
 
     path: str
@@ -61,16 +61,16 @@ class Mutant:
         return Dashboard(self.before.name, text)
 
 
-def mutants(dashboards: Sequence[Dashboard]) -> Iterator[Mutant]:
+def mutants(dashboards: Sequence[Dashboard]) -> Iterator[DashboardMutant]:
     """All there are, in the order of the files."""
     for dashboard in dashboards:
         for number, panel in enumerate(dashboard.data["panels"]):
             for what, place, value in (("is gone", (), _GONE), *_changes(panel)):
                 name = f"{panel['title']}: {_said(panel, place)} {what}"
-                yield Mutant(_path(dashboard), name, panel["id"], dashboard, ("panels", number, *place), value)
+                yield DashboardMutant(_path(dashboard), name, panel["id"], dashboard, ("panels", number, *place), value)
         rest = {key: value for key, value in dashboard.data.items() if key != "panels"}
         for what, place, value in _changes(rest):
-            yield Mutant(_path(dashboard), f"{_said(rest, place)} {what}", None, dashboard, place, value)
+            yield DashboardMutant(_path(dashboard), f"{_said(rest, place)} {what}", None, dashboard, place, value)
 
 
 def _said(value: Any, place: Place) -> str:
@@ -121,13 +121,13 @@ def _texts(text: str, key: str | int) -> Iterator[tuple[str, str]]:
             yield f"without {match[0]}", text[: match.start()] + text[match.end() :]
 
 
-class Trial:
+class DashboardTrial:
     """Tries mutants against the rules and the values."""
 
     def __init__(self, prometheus: Prometheus) -> None:
         self._prometheus = prometheus
 
-    def run(self, mutant: Mutant) -> Verdict[Mutant]:
+    def run(self, mutant: DashboardMutant) -> Verdict[DashboardMutant]:
         """Who tells, first of all."""
         for name, problems in self._checks(mutant):
             try:
@@ -138,7 +138,7 @@ class Trial:
                 return Verdict(mutant, name)
         return Verdict(mutant, reason=reason(REASONS, mutant))
 
-    def _checks(self, mutant: Mutant) -> Iterator[tuple[str, Iterator[str]]]:
+    def _checks(self, mutant: DashboardMutant) -> Iterator[tuple[str, Iterator[str]]]:
         dashboard = mutant.dashboard
         for rule in PROMISES:
             yield rule.__name__, rule(dashboard)
@@ -155,4 +155,4 @@ def judge(choice: Choice, console: Console) -> bool:
     if choice.names_only:
         return True
     with tempfile.TemporaryDirectory() as folder, filled(Path(folder)) as prometheus:
-        return tried(chosen, Trial(prometheus).run, choice.jobs, console, by_whom=True)
+        return tried(chosen, DashboardTrial(prometheus).run, choice.jobs, console, by_whom=True)

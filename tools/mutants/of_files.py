@@ -35,7 +35,7 @@ _DURATION = re.compile(r"(\d+)(us|ms|s|m)")
 
 
 @dataclass(frozen=True)
-class Mutant:
+class FileMutant:
     """One change. `name` says where and what, `content` is the whole file with it: its text, or the data of a YAML."""
 
     path: str
@@ -48,7 +48,7 @@ class Mutant:
         return self.content if isinstance(self.content, str) else _dumped(self.content)
 
 
-def of_yaml(path: str, text: str) -> Iterator[Mutant]:
+def of_yaml(path: str, text: str) -> Iterator[FileMutant]:
     """All mutants of a YAML file. Its comments are lost in them, its meaning is not."""
     data = yaml.safe_load(text)
     pickled, seen = pickle.dumps(data), {repr(data)}
@@ -58,7 +58,7 @@ def of_yaml(path: str, text: str) -> Iterator[Mutant]:
             change(mutated)
             if (shown := repr(mutated)) not in seen:
                 seen.add(shown)
-                yield Mutant(path, f"{_readable(data, keys)} {what}", mutated)
+                yield FileMutant(path, f"{_readable(data, keys)} {what}", mutated)
 
 
 def _dumped(data: Any) -> str:
@@ -148,7 +148,7 @@ def _cut(value: Any) -> str:
     return text if len(text) <= 90 else text[:60] + "…" + text[-29:]
 
 
-def of_python(path: str, text: str) -> Iterator[Mutant]:
+def of_python(path: str, text: str) -> Iterator[FileMutant]:
     """Mutants of a Python module: comparisons and conditions turned round, calls and filters left out."""
     tree = ast.parse(text)
     seen = {ast.unparse(tree)}
@@ -163,7 +163,7 @@ def of_python(path: str, text: str) -> Iterator[Mutant]:
                     seen.add(mutated)
                     line = getattr(node, "lineno", "?")
                     name = f"line {line}: {_flat(before)} → {_flat(ast.unparse(other))}"
-                    yield Mutant(path, name, mutated)
+                    yield FileMutant(path, name, mutated)
 
 
 class _Replacing(ast.NodeTransformer):

@@ -56,7 +56,7 @@ _OPPOSITE = {"=": "!=", "!=": "=", "=~": "!~", "!~": "=~"}
 
 
 @dataclass(frozen=True)
-class Mutant:
+class RuleMutant:
     """One change of one rule. `place`: its group and its number there."""
 
     path: str
@@ -74,13 +74,13 @@ class Mutant:
         return {**rules, self.path: {"groups": groups}}
 
 
-def mutants(rules: Rules) -> Iterator[Mutant]:
+def mutants(rules: Rules) -> Iterator[RuleMutant]:
     """All there are, in the order of the files."""
     for path, document in rules.items():
         for group, one in enumerate(groups_of(document)):
             for number, rule in enumerate(one["rules"]):
                 for what, changed in _of_rule(rule):
-                    yield Mutant(path, (group, number), f"{rule_name(rule)} {what}", changed)
+                    yield RuleMutant(path, (group, number), f"{rule_name(rule)} {what}", changed)
 
 
 def _of_rule(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -198,14 +198,14 @@ def _numbers(text: str) -> Iterator[str]:
         yield from (f"{value + 1:g}", f"{value - 1:g}")
 
 
-class Trial:
+class RuleTrial:
     """Tries mutants against the tests."""
 
     def __init__(self) -> None:
         self.rules = shipped_rules()
         self._tests = shipped_tests()
 
-    def run(self, mutant: Mutant) -> Verdict[Mutant]:
+    def run(self, mutant: RuleMutant) -> Verdict[RuleMutant]:
         """Whether a test fails on it: those that are about the rule first, then those that need it."""
         rules = mutant.laid_over(self.rules)
         for one in self._looking_at(mutant):
@@ -213,12 +213,12 @@ class Trial:
                 return Verdict(mutant, one.name)
         return Verdict(mutant, reason=reason(REASONS, mutant))
 
-    def _original(self, mutant: Mutant) -> Rule:
+    def _original(self, mutant: RuleMutant) -> Rule:
         group, number = mutant.place
         rule: Rule = groups_of(self.rules[mutant.path])[group]["rules"][number]
         return rule
 
-    def _looking_at(self, mutant: Mutant) -> list[RuleTests]:
+    def _looking_at(self, mutant: RuleMutant) -> list[RuleTests]:
         original = self._original(mutant)
         found = [
             one
@@ -230,6 +230,6 @@ class Trial:
 
 def judge(choice: Choice, console: Console) -> bool:
     """Try them; whether none survives without a reason."""
-    trial = Trial()
+    trial = RuleTrial()
     chosen = some(choice.of(list(mutants(trial.rules))), choice.sample)
     return choice.names_only or tried(chosen, trial.run, choice.jobs, console, by_whom=False)

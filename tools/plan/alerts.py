@@ -5,7 +5,7 @@ from typing import Any
 
 from tools.base.files import Sources
 from tools.check.consumers import knows_what_is_asked
-from tools.history.backtest import ALERTMANAGER, Behaviour, Outcome, run
+from tools.history.backtest import ALERTMANAGER, Behaviour, Evaluation, run
 from tools.history.choice import History
 from tools.model.consumers import RULES, Consumer, affected, consumers
 from tools.model.repository import Repository
@@ -16,7 +16,7 @@ AGAIN = ", again"  # a second rule of the same name
 SHOWN = 6  # times of one alert that are listed
 _NONE = Behaviour()
 
-Rules = dict[str, dict[str, Any]]
+RulesByName = dict[str, dict[str, Any]]
 """By kind and name, as people speak of them."""
 
 
@@ -45,8 +45,8 @@ def judge(plan: Plan, base: Sources, edit: Sources, history: History, report: Re
     plan.effects += _linked(rules)
 
 
-def _rules(sources: Sources) -> Rules:
-    found: Rules = {}
+def _rules(sources: Sources) -> RulesByName:
+    found: RulesByName = {}
     for path in sources.matching(*RULES):
         for group in sources.yaml(path).data.get("groups") or []:
             for rule in group.get("rules") or []:
@@ -74,7 +74,7 @@ def _routes(sources: Sources) -> Any:
     return sources.yaml(ALERTMANAGER).data if ALERTMANAGER in sources.paths else {}
 
 
-def _alerts(rules: tuple[Rules, Rules], outcomes: tuple[Outcome, Outcome]) -> Iterator[AlertChange]:
+def _alerts(rules: tuple[RulesByName, RulesByName], outcomes: tuple[Evaluation, Evaluation]) -> Iterator[AlertChange]:
     """Those that are written or behave differently; in the order of the files, gone ones last."""
     names = [name for name in {**rules[1], **rules[0]} if name.startswith("alert ")]
     for alert in dict.fromkeys(name.removeprefix("alert ").replace(AGAIN, "") for name in names):
@@ -108,14 +108,14 @@ def _behaves(one: AlertChange, history: History) -> Iterator[Change]:
         text = f"fires again within an hour: {before.flaps} → {_times(after.flaps)}"
         yield Change("firings", "changed", one.alert, text)
     if before.inhibited != after.inhibited:
-        text = f"held back by another alert: {duration(before.inhibited)} → {duration(after.inhibited)}"
+        text = f"held back by another alert: {how_long(before.inhibited)} → {how_long(after.inhibited)}"
         yield Change("firings", "changed", one.alert, text)
     if before.held_back != after.held_back:
         text = f"held back outside of: {_named(before.held_back)} → {_named(after.held_back)}"
         yield Change("firings", "changed", one.alert, text)
 
 
-def _told(before: Outcome, after: Outcome) -> Iterator[Change]:
+def _told(before: Evaluation, after: Evaluation) -> Iterator[Change]:
     """Receiver by receiver: how many notifications, and of which alerts more or fewer."""
     counts: list[dict[str, dict[str, int]]] = []
     totals: list[dict[str, int]] = []
@@ -158,7 +158,7 @@ def _touched(edit: Sources, written: set[str]) -> Iterator[Effect]:
             yield Effect(str(one), _place(one), "is touched", tuple(through))
 
 
-def _linked(rules: tuple[Rules, Rules]) -> Iterator[Effect]:
+def _linked(rules: tuple[RulesByName, RulesByName]) -> Iterator[Effect]:
     """The panels of alerts whose expression was edited: they draw its threshold."""
     for name, said in rules[1].items():
         before = rules[0].get(name, {})
@@ -181,7 +181,7 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def _often(one: Behaviour) -> str:
-    return f"{_times(one.firings)}, {duration(one.seconds)}" if one.firings else "never"
+    return f"{_times(one.firings)}, {how_long(one.seconds)}" if one.firings else "never"
 
 
 def _times(number: int) -> str:
@@ -205,7 +205,7 @@ def _time(span: tuple[int, int], history: History) -> str:
     return f"{history.clock(span[0])}–{history.clock(span[1])}"
 
 
-def duration(seconds: int) -> str:
+def how_long(seconds: int) -> str:
     """Seconds as people say them."""
     if 0 < seconds < 60:
         return f"{seconds} s"

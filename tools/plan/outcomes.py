@@ -9,7 +9,7 @@ from tools.model.consumers import Consumer, Use
 from tools.model.contract import Contract, Metric
 from tools.model.expected import Labels, Samples, undocumented
 from tools.plan.changes import Change, Effect, Fate, Severity, altered
-from tools.replay.version import Outcome, Stored
+from tools.replay.version import Replayed, Stored
 
 NOISE = 1.25  # a cost ratio within it is none: two runs of the very same YAML differ by a tenth on a busy machine
 
@@ -32,7 +32,7 @@ def _effective(yaml: CollectorYaml) -> Any:
     return replaced(yaml.document.data)
 
 
-def metrics(base: Outcome, edit: Outcome, contracts: tuple[Contract, Contract]) -> Iterator[Change]:
+def metrics(base: Replayed, edit: Replayed, contracts: tuple[Contract, Contract]) -> Iterator[Change]:
     """Metric by metric: gone, renamed, new; labels, their values, buckets, counts, help, exemplars."""
     shapes = [_shapes(outcome, contract) for outcome, contract in zip((base, edit), contracts, strict=True)]
     before, after = shapes
@@ -75,7 +75,7 @@ class _Shape:
         return f"{self.type}{labels}, {len(self.series)} series, {self.count:g} counted"
 
 
-def _shapes(outcome: Outcome, contract: Contract) -> dict[str, _Shape]:
+def _shapes(outcome: Replayed, contract: Contract) -> dict[str, _Shape]:
     """Of all metrics in an exposition, also those that no contract knows."""
     shapes: dict[str, _Shape] = {}
     for name, (kind, text) in outcome.meaning.items():
@@ -153,7 +153,7 @@ def _gone_and_new(gone: list[str], new: list[str]) -> str:
     return " ".join([*(f"-{item}" for item in gone), *(f"+{item}" for item in new)])
 
 
-def health(base: Outcome, edit: Outcome) -> Iterator[Change]:
+def health(base: Replayed, edit: Replayed) -> Iterator[Change]:
     """The Collector's own metrics, which alerts on the pipeline need: their names and labels."""
     for name in [*base.health, *(name for name in edit.health if name not in base.health)]:
         before, after = base.health.get(name), edit.health.get(name)
@@ -167,7 +167,7 @@ def health(base: Outcome, edit: Outcome) -> Iterator[Change]:
             )
 
 
-def traces(base: Outcome, edit: Outcome) -> Iterator[Change]:
+def traces(base: Replayed, edit: Replayed) -> Iterator[Change]:
     """Exporter by exporter: spans lost, sent twice, altered; attributes that newly leave; exemplars without a trace."""
     for name in [*base.stored, *(name for name in edit.stored if name not in base.stored)]:
         if name not in edit.stored:
@@ -221,7 +221,7 @@ def _cut(text: str | None) -> str:
     return text if text is None or len(text) <= 40 else text[:39] + "…"  # type: ignore[return-value]
 
 
-def leaks(base: Outcome, edit: Outcome) -> Iterator[Change]:
+def leaks(base: Replayed, edit: Replayed) -> Iterator[Change]:
     """Patients' data planted in the workload that come out."""
     for where, places in edit.leaks.items():
         known = base.leaks.get(where, set())
@@ -230,7 +230,7 @@ def leaks(base: Outcome, edit: Outcome) -> Iterator[Change]:
             yield Change("contract", "leak", where, f"PATIENT DATA LEAVE: what stood in {place}{again}")
 
 
-def contract(outcome: Outcome, wanted: Samples, rules: Contract) -> Iterator[Change]:
+def contract(outcome: Replayed, wanted: Samples, rules: Contract) -> Iterator[Change]:
     """What the edit's own contract says and the edit does not do."""
     for name, (kind, text) in outcome.meaning.items():
         metric = rules.by_name.get(name)
@@ -246,7 +246,7 @@ def contract(outcome: Outcome, wanted: Samples, rules: Contract) -> Iterator[Cha
             yield Change("contract", "broken", name, "is documented and does not come out")
 
 
-def _broken(outcome: Outcome, wanted: Samples, metric: Metric, rules: Contract) -> Iterator[str]:
+def _broken(outcome: Replayed, wanted: Samples, metric: Metric, rules: Contract) -> Iterator[str]:
     """What is wrong about one documented metric: labels, edges, numbers, exemplars; each said once."""
     shown = {key: number for key, number in outcome.samples.items() if key[0] in metric.samples}
     problems = {undocumented(name, dict(labels), rules) for name, labels in shown} - {""}
@@ -270,7 +270,7 @@ def _broken(outcome: Outcome, wanted: Samples, metric: Metric, rules: Contract) 
         yield "carries no exemplars: no way leads from its panel to a trace"
 
 
-def effects(base: Outcome, edit: Outcome, users: list[Consumer]) -> Iterator[Effect]:
+def effects(base: Replayed, edit: Replayed, users: list[Consumer]) -> Iterator[Effect]:
     """Whose selectors no longer find anything, or find something else; through recorded names too."""
     state: dict[str, Fate] = {}
     through: dict[Consumer, tuple[Fate, set[str]]] = {}
@@ -298,7 +298,7 @@ def effects(base: Outcome, edit: Outcome, users: list[Consumer]) -> Iterator[Eff
     yield from sorted(found, key=lambda effect: (effect.what != "goes blind", effect.who))
 
 
-def _fate(base: Outcome, edit: Outcome, use: Use) -> Fate | None:
+def _fate(base: Replayed, edit: Replayed, use: Use) -> Fate | None:
     """What becomes of one selector: it finds nothing any more, or something else."""
     if use.sample in base.health:
         needed = {matcher.label for matcher in use.matchers} & base.health[use.sample]

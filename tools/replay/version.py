@@ -52,7 +52,7 @@ class Stored:
 
 
 @dataclass
-class Outcome:
+class Replayed:
     """What came out of one version."""
 
     samples: Samples = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Version:
         self._files = self.yaml.write(folder)
         self._folder = folder
         self.sinks: dict[str, Sink] = {}
-        self.outcome = Outcome()
+        self.outcome = Replayed()
 
     @contextmanager
     def running(self) -> Iterator["Version"]:
@@ -268,7 +268,7 @@ def _named(exposition: str) -> dict[str, frozenset[str]]:
     return found
 
 
-def _note(outcome: Outcome, canaries: Canaries, where: str, output: bytes) -> None:
+def _note(outcome: Replayed, canaries: Canaries, where: str, output: bytes) -> None:
     if found := canaries.found(output):
         outcome.leaks[where] = found
 

@@ -18,7 +18,7 @@ FOLLOW_SECONDS = 1.0
 
 
 @dataclass
-class Firing:
+class ActiveAlert:
     """An alert as Alertmanager has it now."""
 
     labels: dict[str, str]
@@ -47,15 +47,15 @@ class Firing:
         return f"goes to {', '.join(sorted(self.receivers))}"
 
 
-def firing(alertmanager: str) -> list[Firing]:
+def firing(alertmanager: str) -> list[ActiveAlert]:
     """All but the Watchdog, the worst first. Raises ToolError."""
     groups = _ask(f"{alertmanager}/api/v2/alerts/groups")
     names = {alert["fingerprint"]: alert["labels"]["alertname"] for group in groups for alert in group["alerts"]}
-    found: dict[str, Firing] = {}
+    found: dict[str, ActiveAlert] = {}
     for group in groups:
         for alert in group["alerts"]:
             since = datetime.fromisoformat(alert["startsAt"])
-            one = found.setdefault(alert["fingerprint"], Firing(alert["labels"], alert["annotations"], since))
+            one = found.setdefault(alert["fingerprint"], ActiveAlert(alert["labels"], alert["annotations"], since))
             status = alert["status"]
             one.receivers.add(group["receiver"]["name"])
             one.held_back_by |= {names.get(source, "another alert") for source in status["inhibitedBy"]}
@@ -70,7 +70,7 @@ def show(console: Console, alertmanager: str, local: str, *, follow: bool) -> No
     """Print what fires and what the local receiver got; go on with each new notification. Raises ToolError."""
     now = datetime.now(UTC)
     alerts = firing(alertmanager)
-    console.print("[bold]Firing[/]" if alerts else "[bold]Nothing fires.[/]")
+    console.print("[bold]ActiveAlert[/]" if alerts else "[bold]Nothing fires.[/]")
     for one in alerts:
         _print_firing(console, one, now)
     told = _ask(local)
@@ -89,7 +89,7 @@ def show(console: Console, alertmanager: str, local: str, *, follow: bool) -> No
             _print_notification(console, notification)
 
 
-def _print_firing(console: Console, one: Firing, now: datetime) -> None:
+def _print_firing(console: Console, one: ActiveAlert, now: datetime) -> None:
     severity = one.labels["severity"]
     minutes = (now - one.since).total_seconds() / 60
     quiet = one.held_back_by or one.silenced or one.waits_for

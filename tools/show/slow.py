@@ -56,9 +56,9 @@ def _print(console: Console, lanes: dict[str, list[Exemplar]], usual: dict[str, 
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("trace", no_wrap=True)
     for lane, listed in lanes.items():
-        shown = f"{trace.duration(round(usual[lane] * 1e9))}" if lane in usual else "–"
+        shown = f"{trace.readable_time(round(usual[lane] * 1e9))}" if lane in usual else "–"
         for number, one in enumerate(listed):
-            took, ago = trace.duration(round(one.value * 1e9)), f"{now - one.time:.0f} s"
+            took, ago = trace.readable_time(round(one.value * 1e9)), f"{now - one.time:.0f} s"
             table.add_row(*(("", took, "") if number else (lane, took, shown)), ago, one.trace_id)
     console.print(table)
     console.print("Any of them: make trace ID=…   One lane: make slow LANE=…")

@@ -169,7 +169,7 @@ class Axis:
     def ruler(self) -> str:
         """When each part starts."""
         zero = self.parts[0].start
-        return "┆".join(duration(part.start - zero).ljust(part.width)[: part.width] for part in self.parts)
+        return "┆".join(readable_time(part.start - zero).ljust(part.width)[: part.width] for part in self.parts)
 
     @property
     def background(self) -> list[str]:
@@ -211,7 +211,7 @@ def _stretches(spans: Sequence[Span], most: int) -> list[tuple[int, int]]:
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 
-def duration(nanoseconds: int) -> str:
+def readable_time(nanoseconds: int) -> str:
     """For people: `0.42 ms`, `12.3 ms`, `1.43 s`."""
     milliseconds = nanoseconds / 1e6
     if milliseconds >= 999.95:
@@ -223,16 +223,16 @@ def draw(console: Console, trace_id: str, spans: Sequence[Span]) -> None:
     """Print the waterfall."""
     axis = Axis(spans, max(round(console.width * BAR_SHARE), 2 * (NARROWEST_PART + 2)))
     start = spans[0].start
-    pause = f", {duration(axis.left_out)} of it idle and left out" if axis.left_out else ""
-    console.print(f"trace {trace_id}   {len(spans)} spans   {duration(spans_end(spans) - start)}{pause}\n")
+    pause = f", {readable_time(axis.left_out)} of it idle and left out" if axis.left_out else ""
+    console.print(f"trace {trace_id}   {len(spans)} spans   {readable_time(spans_end(spans) - start)}{pause}\n")
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column(axis.ruler, width=axis.width, no_wrap=True)
     table.add_column("span", overflow="fold")
     for span, branch in _tree(spans):
-        took = duration(span.end - span.start)
-        table.add_row(duration(span.start - start), took, _bar(axis, span), _label(span, branch))
+        took = readable_time(span.end - span.start)
+        table.add_row(readable_time(span.start - start), took, _bar(axis, span), _label(span, branch))
     console.print(table)
 
 

@@ -18,8 +18,7 @@ import psutil
 
 from tools.base.errors import ToolError
 from tools.base.words import OneOf
-from tools.stack import components, processes, programs
-from tools.stack import databases as embedded
+from tools.stack import components, databases, processes, programs
 from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
 from tools.stack.processes import READY_SECONDS, Component
 from tools.stack.programs import ROOT
@@ -36,7 +35,7 @@ DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and 
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
 
-Report = Callable[[str, str], None]
+Tell = Callable[[str, str], None]
 """Is told a component's name and what it is doing: `starting`, `ready`, `stopped`, or what it waits for."""
 
 
@@ -70,7 +69,7 @@ class Stack:
         self.names = tuple(name for name in STOP_ORDER if name not in absent)
         self._children: dict[str, psutil.Popen] = {}
 
-    def up(self, only: Collection[str] = (), report: Report = _silent) -> None:
+    def up(self, only: Collection[str] = (), report: Tell = _silent) -> None:
         """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
 
         Raises:
@@ -87,7 +86,7 @@ class Stack:
                 self.stop(name)
             raise
 
-    def down(self, drain_seconds: float = DRAIN_SECONDS, report: Report = _silent) -> None:
+    def down(self, drain_seconds: float = DRAIN_SECONDS, report: Tell = _silent) -> None:
         """Stop everything; between the senders and the Collector wait until their last counts are in Prometheus."""
         running = [name for name in STOP_ORDER if self.pid(name)]
         counting = {"otel-collector", "prometheus"} <= set(running) and not set(SENDERS).isdisjoint(running)
@@ -143,7 +142,7 @@ class Stack:
     def remove(self) -> None:
         """Stop everything without waiting for counts, and delete all its data, the database's too."""
         self.down(drain_seconds=0)
-        embedded.remove(self.folder)
+        databases.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def pid(self, name: str) -> int | None:
@@ -217,7 +216,7 @@ class Stack:
         return dict(known)
 
     def _component(
-        self, name: str, report: Report = _silent, environment: Mapping[str, str] | None = None
+        self, name: str, report: Tell = _silent, environment: Mapping[str, str] | None = None
     ) -> Component:
         say = partial(report, name)
         common = self.service_environment()
@@ -252,7 +251,7 @@ class Stack:
         if taken:
             raise ToolError("\n".join(taken))
 
-    def _start_all(self, parts: list[Component], report: Report) -> None:
+    def _start_all(self, parts: list[Component], report: Tell) -> None:
         starting = []
         for part in parts:
             report(part.name, "starting")
@@ -275,7 +274,7 @@ class Stack:
                     raise processes.died(part.name, self.folder)
                 self._start_again(part, report)
 
-    def _start_again(self, part: Component, report: Report) -> None:
+    def _start_again(self, part: Component, report: Tell) -> None:
         self._forget(part.name)
         self._start_all([replace(part, mendable=lambda: False)], report)
 

@@ -1,1 +1,1 @@
-"""Floor 4: the generated pages."""
+"""Floor 5: the generated pages."""

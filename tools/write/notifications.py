@@ -142,7 +142,7 @@ def running(
     for name, text in (SECRETS if secrets is None else secrets).items():
         (secret_files / name).write_text(text.format(endpoint=receiver.endpoint) + "\n", "utf-8")
     source = folder / "shortened.yml"
-    source.write_text(yaml.safe_dump(shortened(config or shipped(), receiver.endpoint)), "utf-8")
+    source.write_text(yaml.safe_dump(shortened(config or shipped_configuration(), receiver.endpoint)), "utf-8")
     ports = Ports.free()
     part = components.alertmanager(folder, ports, secret_files, lambda _: None)
     target = folder / "alertmanager" / "alertmanager.yml"
@@ -151,7 +151,7 @@ def running(
         yield Alertmanager(components.url("alertmanager", folder, ports), receiver, notify)
 
 
-def shipped() -> dict[str, Any]:
+def shipped_configuration() -> dict[str, Any]:
     """The shipped configuration."""
     return dict(yaml.safe_load(CONFIG.read_text("utf-8")))
 
