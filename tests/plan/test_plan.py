@@ -101,7 +101,7 @@ def test_a_renamed_metric_is_known_by_what_it_counts(watched: Sources) -> None:
 def test_a_moved_edge_takes_the_target_away_and_blinds_who_asks_for_it(watched: Sources) -> None:
     found = plan(watched, config(watched, ("300ms, 500ms, 1s", "300ms, 600ms, 1s")), cost=False)
     assert texts(found, "configuration") == ["connectors.span_metrics.histogram.explicit.buckets.500ms: 500ms → 600ms"]
-    assert len(texts(found, "metrics")) == 7
+    assert len(texts(found, "metrics")) == 8
     assert "webhook_request_duration_seconds: buckets: -0.5 +0.6" in texts(found, "metrics")
     text = "its target 0.5 s is no edge any more: nothing can tell what lies above it"
     assert f"webhook_request_duration_seconds: {text}" in texts(found, "contract")
@@ -132,7 +132,7 @@ def test_sampling_before_the_derivation_is_told_by_how_much_counts_are_wrong(wat
     found = plan(watched, edited, cost=False)
     assert found.exit_code == 1
     counted = [change.text for change in found.changes if change.area == "metrics" and "counts" in change.text]
-    assert len(counted) == 16
+    assert len(counted) == 19
     assert {"changes meaning", "goes blind"} >= set(fates(found).values())
     assert {"alert Duplicates", "alert SlowWebhooks", "panel Lanes", "summary field requests.total"} <= set(
         fates(found)
