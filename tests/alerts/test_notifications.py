@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 from tests.alerts.conftest import ALERTS
+from tests.support.notified import alert_of
 from tools.base.files import ROOT
 from tools.base.wait import until
 from tools.stack.ports import Ports
@@ -218,15 +219,6 @@ def about(name: str, sent: list[Request]) -> dict[str, list[Request]]:
     return found
 
 
-def alert_of(request: Request) -> str:
-    body = request.body
-    if "attachments" in body:
-        return str(body["attachments"][0]["title"].split()[1])
-    if "payload" in body:
-        return str(body["payload"]["class"])
-    return str((body.get("groupLabels") or body["details"])["alertname"])
-
-
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_receiver_is_sent_once_what_its_api_documents(sent: Sent, name: str) -> None:
     requests = about(name, sent.firing)
@@ -283,81 +275,6 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
 
 
 # What is held back
-
-BURNS = {"ErrorBudgetBurn1d", "ErrorBudgetBurn3d"}
-HOLDS_BACK = {
-    "CriticalWebhookLatency": {"HighWebhookLatency", "ErrorBudgetBurn1h", "ErrorBudgetBurn6h"},
-    "CriticalCacheHitRate": {"LowCacheHitRate"},
-    "CriticalErrorRate": {"HighErrorRate"},
-    "OtelCollectorDown": {
-        *("ServiceTelemetryAbsent", "LatencySliBucketMissing", "DerivedMetricsStalled"),
-        *("OtelCollectorExporterStalled", "OutboxStalled", "LowThroughput"),
-    },
-    "ServiceTelemetryAbsent": {"DerivedMetricsStalled", "LatencySliBucketMissing", "LowThroughput"},
-    "ErrorBudgetBurn1h": {"ErrorBudgetBurn6h", *BURNS},
-    "ErrorBudgetBurn6h": BURNS,
-    "ErrorBudgetBurn1d": {"ErrorBudgetBurn3d"},
-}
-"""Exactly these pairs. The examples burn the objective webhook-latency."""
-
-
-@pytest.mark.parametrize("name", HOLDS_BACK)
-def test_an_alert_holds_back_what_it_explains_and_nothing_else(tmp_path: Path, name: str) -> None:
-    explained = set(HOLDS_BACK[name])
-    expected = explained.union(*(HOLDS_BACK.get(one, ()) for one in explained))
-    others = [one for one in ALERTS if one in expected or one not in HOLDS_BACK]
-    with running(tmp_path) as alertmanager:
-        alertmanager.post(*map(example, [name, *others]))
-        until(lambda: held_back(alertmanager) == expected, f"exactly {sorted(expected)} are held back")
-        assert alertmanager.states().keys() == {name, *others}
-
-
-def test_when_everything_fires_exactly_the_explained_ones_are_held_back(tmp_path: Path) -> None:
-    with running(tmp_path) as alertmanager:
-        alertmanager.post(*map(example, ALERTS))
-        until(lambda: held_back(alertmanager) == set().union(*HOLDS_BACK.values()), "exactly these are held back")
-        assert alertmanager.states().keys() == ALERTS.keys()
-
-
-def held_back(alertmanager: Alertmanager) -> set[str]:
-    return {name for name, state in alertmanager.states().items() if state["inhibited by"]}
-
-
-def test_each_objective_is_held_back_by_the_alert_that_explains_it(tmp_path: Path) -> None:
-    success = example("ErrorBudgetBurn1h")
-    success["labels"] |= {"slo": "webhook-success", "signal": "slo-webhook-success"}
-    with running(tmp_path) as alertmanager:
-        alertmanager.post(example("CriticalWebhookLatency"), success)
-        until(lambda: len(alertmanager.states()) == 2, "both are there")
-        assert held_back(alertmanager) == set()
-        alertmanager.post(example("CriticalErrorRate"))
-        until(lambda: held_back(alertmanager) == {"ErrorBudgetBurn1h"}, "it is held back")
-
-
-def test_another_job_and_an_alert_without_a_signal_are_not_held_back(tmp_path: Path) -> None:
-    elsewhere, new = example("HighWebhookLatency"), example("HighWebhookLatency")
-    elsewhere["labels"] |= {"job": "another-backend"}
-    new["labels"] |= {"alertname": "New", "signal": ""}
-    critical = example("CriticalWebhookLatency")
-    unsigned = example("CriticalErrorRate")
-    unsigned["labels"] |= {"alertname": "NewCritical", "signal": ""}
-    with running(tmp_path) as alertmanager:
-        alertmanager.post(
-            critical, unsigned, elsewhere, new, example("LowCacheHitRate"), example("CriticalCacheHitRate")
-        )
-        until(lambda: held_back(alertmanager) == {"LowCacheHitRate"}, "only the pair is joined")
-        assert len(alertmanager.states()) == 6
-
-
-def test_nobody_is_told_of_what_is_held_back(tmp_path: Path) -> None:
-    with running(tmp_path) as alertmanager:
-        alertmanager.post(example("CriticalWebhookLatency"))
-        until(lambda: alertmanager.receiver.sent("/notifications"), "somebody is told")
-        alertmanager.post(example("HighWebhookLatency"), example("SlowDatabaseQueries"))
-        until(lambda: len(alertmanager.receiver.sent("/notifications")) == 2, "the one that is not explained is told")
-        told = {alert_of(one) for one in alertmanager.receiver.requests}
-        assert told == {"CriticalWebhookLatency", "SlowDatabaseQueries"}
-
 
 def test_outside_of_clinic_hours_information_waits_and_nothing_else_does(tmp_path: Path) -> None:
     far = (datetime.now(UTC) + timedelta(days=3)).strftime("%A").lower()
