@@ -33,7 +33,10 @@ def test_no_notification_is_waited_for_only_where_prometheus_knows_nobody_to_tel
     }
 
 
-def test_alone_it_lists_every_alert_with_what_its_drill_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_alone_it_lists_every_alert_with_what_its_drill_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     assert run(["drill"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, fault in FAULTS.items():

@@ -16,6 +16,7 @@ from tools.base.otlp import FASTAPI, SERVICE, Spec, attributes, metrics, send, t
 from tools.base.wait import until
 from tools.check.dashboard_samples import CONVERSATIONS, JOB, REQUESTS, WEBHOOK
 from tools.check.dashboard_values import PANELS
+from tools.model.contract import OTHER
 from tools.model.dashboard import asked, legend, placeholders, shipped_dashboards
 from tools.model.expected import SHIPPED
 from tools.show.trace import STORES, fetch
@@ -83,7 +84,9 @@ def steps(lane: str, status: str) -> list[Spec]:
     found += [Spec("cache.set", {"operation": "set", "cache_type": "bundle"})]
     found += [Spec("lane.classify", {"lane": lane})] if lane != "none" else []
     found += [Spec("db.query", {"operation": operation, "status": ended}) for operation, ended in queries]
-    found += [Spec("mem0.write", {"status": ended}) for ended in ("success", "error", "dead")]
+    for ended in ("success", "error", "dead"):
+        found += [Spec("mem0.write", {"status": ended}), Spec("reply.send", {"status": ended})]
+    found += [Spec("delivery.keep", {"status": ended}) for ended in ("ignored", "rejected")]
     errors = [("cache", "timeout"), ("database", "connection")]
     return found + [Spec("error.handled", {"component": where, "error.type": kind}) for where, kind in errors]
 
@@ -192,7 +195,7 @@ def follow(live: Live, labels: dict[str, str], exemplar: dict[str, Any]) -> None
     assert seconds == pytest.approx(float(exemplar["value"]), abs=1e-9)
     assert edge_below(float(labels["le"])) < seconds <= float(labels["le"])
     for label in SHIPPED.samples[labels["__name__"]].labels:
-        assert span.attributes[label] == labels[label]
+        assert span.attributes.get(label, OTHER) == labels[label]  # a wrong value does not reach the store
     if labels["__name__"].startswith("webhook_"):
         assert (span, root.attributes["family"]) == (root, "webhook.request")  # what links to traces ask for
 

@@ -31,6 +31,8 @@ FAMILIES = [
     Seen("lane.classify", {"lane": "faq"}, EXACT),
     Seen("db.query", {"operation": "select", "status": "success"}, EXACT),
     Seen("mem0.write", {"status": "success"}, EXACT),
+    Seen("reply.send", {"status": "success"}, EXACT),
+    Seen("delivery.keep", {"status": "ignored"}, EXACT),
 ]
 FIRST = [seen for number, seen in enumerate(FAMILIES, start=1) for _ in range(number)]  # each family another number
 

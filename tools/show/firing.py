@@ -70,7 +70,7 @@ def show(console: Console, alertmanager: str, local: str, *, follow: bool) -> No
     """Print what fires and what the local receiver got; go on with each new notification. Raises ToolError."""
     now = datetime.now(UTC)
     alerts = firing(alertmanager)
-    console.print("[bold]ActiveAlert[/]" if alerts else "[bold]Nothing fires.[/]")
+    console.print("[bold]Firing[/]" if alerts else "[bold]Nothing fires.[/]")
     for one in alerts:
         _print_firing(console, one, now)
     told = _ask(local)
