@@ -7,25 +7,7 @@ import pytest
 from tests.alerts.conftest import ALERTS
 from tests.support.notified import alert_of
 from tools.base.wait import until
-from tools.write.notifications import (
-    Alertmanager,
-    example,
-    running,
-)
-
-PAGED = ["local", "slack-notifications", "pagerduty", "opsgenie", "jsm"]
-CHAT = ["local", "slack-notifications"]
-REACHED = {"critical": PAGED, "warning": CHAT, "info": CHAT, "none": ["local-heartbeat", "heartbeat"]}
-PATHS = {
-    "local": "/notifications",
-    "slack-notifications": "/slack",
-    "pagerduty": "/pagerduty",
-    "opsgenie": "/opsgenie",
-    "jsm": "/jsm",
-    "local-heartbeat": "/local-heartbeat",
-    "heartbeat": "/heartbeat",
-}
-
+from tools.write.notifications import Alertmanager, example, running
 
 BURNS = {"ErrorBudgetBurn1d", "ErrorBudgetBurn3d"}
 HOLDS_BACK = {

@@ -12,27 +12,7 @@ from tests.compose.conftest import ROOT, Model, Read
 FILE = ROOT / "docker-compose.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 COLLECTOR = (ROOT / "otel-collector" / "config.yaml").read_text()
-PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
 
-EVERY = sorted(DOCUMENT["services"])
-OWN = {"service", "worker", "simulator"}
-ONCE = "collector-queue-owner"
-UNCHECKED = {
-    "otel-collector": "its image holds no program that could ask; collector-guard asks",
-    "worker": "it has no port",
-    ONCE: "it ends at once",
-}
-PUBLISHED = {  # the field of Ports, by service and the port within
-    ("service", 8000): "service",
-    ("prometheus", 9090): "prometheus",
-    ("alertmanager", 9093): "alertmanager",
-    ("grafana", 3000): "grafana",
-    ("tempo", 3200): "tempo",
-    ("jaeger", 16686): "jaeger_query",
-    ("otel-collector", 4317): "collector_grpc",
-    ("otel-collector", 4318): "collector_http",
-    ("otel-collector", 8889): "collector_derived",
-}
 
 
 def test_secrets_come_from_the_environment_and_reach_everybody_who_needs_them(read: Read) -> None:

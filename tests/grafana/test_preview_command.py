@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +18,14 @@ from tools.history import recorded
 from tools.model.dashboard import ROW, Panel, load, shipped_dashboards
 from tools.model.dashboard import seconds as parsed
 from tools.show.preview.colours import colour
-from tools.show.preview.content import Window, ask, notes
+from tools.show.preview.content import ask, notes
 from tools.show.preview.picture import size
 from tools.stack.history_server import create
 
 START = 1_773_140_400  # 2026-03-10, 11:00 UTC
 MINUTE = 60
-WINDOW = Window(START, START + 60 * MINUTE, 15)
-POINTS = len(WINDOW.times)
-BLUE, ORANGE = colour("blue"), colour("orange")
+ORANGE = colour("orange")
 
-Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")

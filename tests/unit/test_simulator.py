@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,7 @@ from simulator.load import send
 from simulator.messages import CORPUS, KINDS, LANES, SHAPES, generate, stream
 from tests.support.serving import serving
 
-ROOT = Path(__file__).parents[2]
 SECRET = "an invented secret"
-KEY = "an invented key"
 NOW = 1_795_000_000
 NOWHERE = "http://127.0.0.1:1"
 

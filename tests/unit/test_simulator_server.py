@@ -6,7 +6,6 @@ import re
 import struct
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,14 +15,7 @@ from app.outbox.reply_job import path_segment
 from simulator.server import create_app
 from tests.support.serving import serving
 
-ROOT = Path(__file__).parents[2]
-SECRET = "an invented secret"
 KEY = "an invented key"
-NOW = 1_795_000_000
-NOWHERE = "http://127.0.0.1:1"
-
-
-# --- what receives ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
