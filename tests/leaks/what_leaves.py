@@ -63,7 +63,7 @@ def notifications(whole: Whole) -> dict[str, bytes]:
         for route in config["route"]["routes"]:
             route["group_wait"] = "1s"
     local = f"{stack.url('simulator')}/notifications"
-    until(lambda: b"Everything" in HTTP.get(local).content, "somebody is told of everything", seconds=60)
+    until(lambda: b"Everything" in HTTP.get(local).content, "somebody is told of everything", seconds=150)
     url = stack.url("alertmanager")
     paths = ("alerts", "alerts/groups", "silences", "status", "receivers")
     shown = {f"Alertmanager, {path}": answered(HTTP.get(f"{url}/api/v2/{path}")) for path in paths}
