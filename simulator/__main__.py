@@ -48,6 +48,7 @@ def simulator() -> None:
 @click.option("--rate", type=_rate, default="20", show_default=True, metavar="R", help="Messages a second.")
 @click.option("--seed", type=int, metavar="S", help="Same seed, same messages; without one a new one, printed.")
 @click.option("--forever", is_flag=True, help="No end and no comparison; waits for a service not yet up.")
+@click.option("--everyday", is_flag=True, help="Leave out what is kept because nobody understands it.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with Prometheus.")
 @click.option("--quiet", is_flag=True, help="Print the last line only.")
 @click.option("--url", metavar="URL", help="The service (SERVICE_URL).")
@@ -57,6 +58,7 @@ def load(
     rate: float,
     seed: int | None,
     forever: bool,
+    everyday: bool,
     no_verify: bool,
     quiet: bool,
     url: str | None,
@@ -79,7 +81,7 @@ def load(
     from simulator import console as terminal
 
     prometheus_url = "" if no_verify else setting("PROMETHEUS_URL")
-    plan = terminal.Plan(messages, rate, seed, url, secret, prometheus_url, not no_verify, quiet)
+    plan = terminal.Plan(messages, rate, seed, url, secret, prometheus_url, not no_verify, quiet, everyday)
     return 0 if terminal.run(plan, Console(highlight=False)) else 1
 
 

@@ -31,6 +31,7 @@ class Plan:
     prometheus_url: str
     verify: bool
     quiet: bool
+    everyday: bool
 
 
 def run(plan: Plan, console: Console) -> bool:
@@ -82,7 +83,7 @@ def _progress(plan: Plan, console: Console) -> Progress:
 def _send(plan: Plan, console: Console, report: Report) -> None:
     with _progress(plan, console) as progress:
         task = progress.add_task("sending", total=plan.messages)
-        deliveries = generate(plan.seed, plan.messages)
+        deliveries = generate(plan.seed, plan.messages, everyday=plan.everyday)
         asyncio.run(send_async(deliveries, plan.url, plan.secret, plan.rate, report, lambda: progress.advance(task)))
 
 

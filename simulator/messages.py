@@ -57,9 +57,9 @@ class Delivery:
     """Whether it is kept, because nobody understands it."""
 
 
-def generate(seed: int, count: int, now: int | None = None) -> list[Delivery]:
+def generate(seed: int, count: int, now: int | None = None, *, everyday: bool = False) -> list[Delivery]:
     """The first `count` deliveries of the seed's stream, all of the same second."""
-    return list(islice(stream(seed, now=int(time.time()) if now is None else now), count))
+    return list(islice(stream(seed, now=int(time.time()) if now is None else now, everyday=everyday), count))
 
 
 def stream(seed: int, *, now: int | None = None, everyday: bool = False) -> Iterator[Delivery]:

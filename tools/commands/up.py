@@ -46,7 +46,7 @@ def command() -> None:
 
 def send_first_messages(stack: Stack, console: Console) -> None:
     """Send some and wait until Prometheus shows them: nobody shall look at an empty screen. Raises ToolError."""
-    load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--quiet", "--no-verify")
+    load = ("load", "--messages", str(FIRST_MESSAGES), "--rate", "20", "--everyday", "--quiet", "--no-verify")
     sent_at = time.time()
     with console.status(f"sending {FIRST_MESSAGES} messages, waiting until Prometheus shows them"):
         if stack.run((sys.executable, "-m", "simulator", *load), stdout=subprocess.DEVNULL):
