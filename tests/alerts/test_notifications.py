@@ -293,9 +293,9 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
     assert attachment["title"] == "CRITICAL: ErrorBudgetBurn1h (2 firing)"
     assert attachment["text"].splitlines() == [
         f"{latency['annotations']['summary']}:",
-        f"{latency['annotations']['description']} Since 11:03 -03.",
+        f"{latency['annotations']['description']} Since 11:03 (UTC-03:00).",
         "The other:",
-        "Both. Since 11:03 -03.",
+        "Both. Since 11:03 (UTC-03:00).",
     ]
 
 

@@ -4,8 +4,10 @@ Keep in step: prometheus/*.yaml and the contract's targets, whose numbers LINES 
 """
 
 import re
+import tomllib
 from typing import NamedTuple
 
+from tools.base.files import ROOT
 from tools.model.dashboard import Json
 from tools.model.rules import rules_of, shipped_rules
 
@@ -90,6 +92,8 @@ ANY_COLOUR = {
 NOT_NAMES = {"dashboard", "__inputs", "__requires", "id", "version", "iteration", "elements", "layout", "apiVersion"}
 RULES = [rule for document in shipped_rules().values() for rule in rules_of(document)]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RUNBOOKS: str = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Runbooks"]
+"""Where they can be read from anywhere: rules, so notifications and Grafana's lists, and panels link them there."""
 VARIABLES = {
     "datasource": {
         "type": "datasource",

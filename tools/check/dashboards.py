@@ -22,6 +22,7 @@ from tools.check.dashboard_promises import (
     NOT_NAMES,
     PAGES,
     RULES,
+    RUNBOOKS,
     SCHEMA,
     SOURCE,
     TILES,
@@ -227,7 +228,10 @@ def is_described(it: Dashboard) -> Iterator[str]:
         for path in re.findall(r"\b(?:docs|prometheus)/[\w/.-]+\w", panel["description"]):
             if not (ROOT / path).is_file():
                 yield f"{panel['id']} names {path}"
-        if panel["description"].count("docs/runbooks") and "Alerts and runbooks: docs/" not in panel["description"]:
+        links = re.findall(r"\[(\w+)\]\((.*?)\)", panel["description"])
+        if links != [(name, f"{RUNBOOKS}{name}.md") for name in _named(panel)]:
+            yield f"{panel['id']} links a runbook elsewhere"
+        if links and "Alerts and runbooks: [" not in panel["description"]:
             yield f"{panel['id']} does not say what its links are"
 
 
