@@ -45,7 +45,7 @@ class Alert:
     @property
     def runbook(self) -> Path:
         """The file that its link names."""
-        return ROOT / self.annotations["runbook_url"]
+        return RUNBOOKS / self.annotations["runbook_url"].rpartition("/")[2]
 
 
 ALERTS = {

@@ -120,12 +120,12 @@ def test_what_fires_is_shown_with_who_is_told_or_why_nobody_is(stack: Stack, cap
         "Firing",
         "  critical CriticalWebhookLatency  for 7 min, goes to local",
         f"           {example('CriticalWebhookLatency')['annotations']['description']}",
-        "           docs/runbooks/CriticalWebhookLatency.md",
+        "           https://git.example.org/healthcare-observability/blob/main/docs/runbooks/CriticalWebhookLatency.md",
         "  warning  HighErrorRate  for 7 min, silenced",
         "  warning  HighWebhookLatency  for 7 min, held back by CriticalWebhookLatency",
         "  warning  SlowDatabaseQueries  for 7 min, goes to local",
         f"           {example('SlowDatabaseQueries')['annotations']['description']}",
-        "           docs/runbooks/SlowDatabaseQueries.md",
+        "           https://git.example.org/healthcare-observability/blob/main/docs/runbooks/SlowDatabaseQueries.md",
     ]
     assert said(capfd, "unsilence", "HighErrorRate") == []
     until(lambda: "silenced" not in "".join(said(capfd, "alerts")), "the silence has ended")

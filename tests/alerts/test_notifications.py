@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -19,8 +20,10 @@ from tools.stack.programs import ensure
 from tools.stack.stack import Stack
 from tools.write.notifications import (
     CONFIG,
+    ENDED,
     EVERYBODY,
     PAGE,
+    STARTED,
     Alertmanager,
     Receiver,
     Request,
@@ -253,6 +256,28 @@ def test_slack_shows_the_words_as_they_are_and_its_buttons_lead_somewhere(sent: 
             assert (ROOT / runbook).is_file()
 
 
+def test_every_link_to_a_panel_shows_the_incident_in_the_middle_of_its_hour(sent: Sent) -> None:
+    started, ended = (int(datetime.fromisoformat(time).timestamp()) for time in (STARTED, ENDED))
+    for requests, last in ((sent.firing, started), (sent.over, ended)):
+        links = [link for one in requests for link in panels(one.body)]
+        assert len(links) > len(ALERTS) / 2
+        for link in links:
+            query = parse_qs(urlsplit(link).query)
+            assert query["from"] == [f"{(started - 1800) * 1000}"]
+            assert query["to"] == [f"{(last + 1800) * 1000}"]
+            assert "viewPanel" in query
+
+
+def panels(body: dict[str, Any]) -> list[str]:
+    """The addresses of the panel in Slack's, PagerDuty's and Opsgenie's words."""
+    [attachment] = body.get("attachments", [{}])
+    buttons = [one["url"] for one in attachment.get("actions", ()) if one["text"] == "Panel"]
+    links = [one["href"] for one in body.get("links", ()) if one["text"] == "Panel"]
+    details = body.get("details", {})
+    found = [attachment.get("title_link"), *buttons, body.get("client_url"), *links, details.get("panel")]
+    return [one for one in found if one]
+
+
 def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> None:
     latency = example("ErrorBudgetBurn1h")
     success = {
@@ -268,9 +293,9 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
     assert attachment["title"] == "CRITICAL: ErrorBudgetBurn1h (2 firing)"
     assert attachment["text"].splitlines() == [
         f"{latency['annotations']['summary']}:",
-        f"{latency['annotations']['description']} Since 11:03 -03.",
+        f"{latency['annotations']['description']} Since 11:03 (UTC-03:00).",
         "The other:",
-        "Both. Since 11:03 -03.",
+        "Both. Since 11:03 (UTC-03:00).",
     ]
 
 

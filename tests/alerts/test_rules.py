@@ -13,6 +13,7 @@ import yaml
 
 from tests.alerts.conftest import ALERTS, DOCUMENTED, RULES, RUNBOOKS, Alert
 from tools.base.files import ROOT, Sources
+from tools.check.dashboard_promises import RUNBOOKS as SERVED
 from tools.check.rule_tests import RuleTests, failures, shipped_tests
 from tools.model import contract
 from tools.model.consumers import parse
@@ -183,7 +184,7 @@ def test_an_alert_says_what_is_wrong_how_bad_and_what_it_means_for_patients(aler
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
 def test_links_lead_to_its_runbook_and_to_a_panel(alert: Alert) -> None:  # which panel: tests/grafana
-    assert alert.annotations["runbook_url"] == f"docs/runbooks/{alert.name}.md"
+    assert alert.annotations["runbook_url"] == f"{SERVED}{alert.name}.md"
     assert alert.runbook.is_file()
     assert re.match(r"/d/(healthcare-backend|otel-collector)\?viewPanel=", alert.annotations["dashboard_url"])
 

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.alerts.conftest import ALERTS, RUNBOOKS
+from tests.support.stored import WHOLE
 from tools.base.files import ROOT, Sources
 from tools.check.consumers import knows_what_is_asked
 from tools.cli import SECTIONS
+from tools.model.dashboard import shipped_dashboards
 from tools.model.repository import Repository
 from tools.stack.ports import Ports
 
@@ -104,3 +106,29 @@ def test_every_link_resolves(page: Path) -> None:
         assert target.is_file(), link
         headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+TITLES = {panel["title"].split(" · ")[0] for one in shipped_dashboards() for panel in one.shown}
+SPANS = {name for name, _ in WHOLE} | {f"cache.{operation}" for operation in ("get", "set", "delete")}
+ABOUT_THE_DATABASE = ("HighWebhookLatency", "CriticalWebhookLatency", "SlowDatabaseQueries", "SlowContextHydration")
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_a_panel_is_named_by_the_title_that_it_has(book: Path) -> None:
+    named = re.findall(r"\bpanels? (\S+?)(?=[\s.,:;)])", re.sub(r'"[^"]+"', '"…"', book.read_text()), re.IGNORECASE)
+    assert set(named) <= {'"…"'}
+    assert set(re.findall(r'\bpanel "([^"]+)"', book.read_text(), re.IGNORECASE)) <= TITLES
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_spans_are_called_as_they_are_in_a_trace(book: Path) -> None:
+    code = set(re.findall(r"`([^`\n]+)`", book.read_text()))
+    dotted = {one for one in code if re.fullmatch(r"[a-z0-9]+(\.[a-z]+)+", one)} - {"service.name"}
+    statements = {one for one in code if re.fullmatch(r"(SELECT|INSERT|UPDATE|DELETE|WITH|BEGIN|COMMIT);?", one)}
+    assert dotted | statements <= SPANS
+
+
+@pytest.mark.parametrize("name", [*ABOUT_THE_DATABASE, "SlowIdempotencyCheck"])
+def test_whoever_looks_for_lost_time_is_told_of_waiting_for_a_connection(name: str) -> None:
+    assert "db.acquire" in SPANS
+    assert "`db.acquire`" in (RUNBOOKS / f"{name}.md").read_text()

@@ -27,7 +27,6 @@ MINUTE = 60
 ORANGE = colour("orange")
 
 
-
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """An hour of one webhook's series, and an alert."""
@@ -98,8 +97,10 @@ def test_every_panel_of_every_dashboard_becomes_a_picture_of_its_size(prometheus
 
 def test_what_a_dashboard_annotates_is_from_its_first_to_its_last_point(prometheus: Prometheus) -> None:
     found = notes(shipped_dashboards()[0], prometheus, START, START + 3600)
-    assert {(one.title, one.colour) for one in found if "Error" in one.title} == {("HighErrorRate", colour("red"))}
-    first, second = [(one.start - START, one.end - START) for one in found if "Error" in one.title]
+    assert {(one.title, one.colour) for one in found if "critical" in one.title} == {
+        ("Alerts fire: critical", colour("red"))
+    }
+    first, second = [(one.start - START, one.end - START) for one in found if "critical" in one.title]
     assert first[0] == 1200
     assert 1800 <= first[1] <= 1800 + 5 * MINUTE  # for so long Prometheus takes the last value
     assert [*second] == [3000, 3600]

@@ -1,6 +1,7 @@
 """What Grafana is given at its start fits the dashboards, the stack and the promise to phone nobody."""
 
 import configparser
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ FOLDER = ROOT / "grafana"
 SOURCES: dict[str, Any] = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "datasources.yaml").read_text())
 BY_UID = {one["uid"]: one for one in SOURCES["datasources"]}
 DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
+TRACES = {
+    f"/d/{one['uid']}": one
+    for file in (FOLDER / "dashboards" / "traces").glob("*.json")
+    for one in [json.loads(file.read_text())]
+}
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["grafana"]
 
 
@@ -35,10 +41,42 @@ def test_the_data_sources_have_the_uids_that_dashboards_and_links_name() -> None
 
 def test_a_diamond_leads_to_the_store_that_is_chosen_and_a_span_back_to_the_metrics() -> None:
     [destination] = BY_UID["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
-    assert (destination["name"], destination["datasourceUid"]) == ("trace_id", "${TRACE_STORE}")
+    assert destination["name"] == "trace_id"
+    path, _, query = destination["url"].partition("?")
+    assert path.replace("${TRACE_STORE}", "tempo") in TRACES
+    assert path.replace("${TRACE_STORE}", "jaeger") in TRACES
+    assert query == "$${__url_time_range}&var-trace=$${__value.raw}"  # a dollar doubled is Grafana's when it is clicked
+    assert "datasourceUid" not in destination  # Explore, which wants a sign-in
     assert re.fullmatch(r"\$\{TRACE_STORE:-(\w+)\}", COMPOSE["environment"]["TRACE_STORE"])[1] in BY_UID  # type: ignore[index]
     for store in ("tempo", "jaeger"):
         assert BY_UID[store]["jsonData"]["tracesToMetrics"]["datasourceUid"] == "prometheus"
+
+
+@pytest.mark.parametrize("store", ["tempo", "jaeger"])
+def test_a_trace_is_shown_without_explore_and_the_search_below_it_leads_there_again(store: str) -> None:
+    dashboard = TRACES[f"/d/trace-{store}"]
+    trace, table = dashboard["panels"]
+    assert (trace["type"], table["type"]) == ("traces", "table")
+    assert {
+        one["uid"] for panel in (trace, table) for one in (panel["datasource"], panel["targets"][0]["datasource"])
+    } == {store}
+    assert trace["targets"][0]["query"] == "$trace"
+    assert dashboard["templating"]["list"][0]["type"] == "textbox"
+    [link] = table["fieldConfig"]["overrides"][0]["properties"][0]["value"]
+    assert link["url"].startswith(f"/d/trace-{store}?${{__url_time_range}}&")
+    assert link["url"].endswith("var-trace=${__value.raw}")
+    assert "/explore" not in json.dumps(dashboard)
+    assert (dashboard["schemaVersion"], dashboard["time"]["from"], dashboard["links"][0]["keepTime"]) == (
+        42,
+        "now-1h",
+        True,
+    )
+
+
+def test_the_search_in_tempo_follows_the_lane_and_shows_lane_and_status() -> None:
+    query = TRACES["/d/trace-tempo"]["panels"][1]["targets"][0]["query"]
+    assert 'span.lane=~"${lane:regex}"' in query
+    assert query.endswith("| select(span.lane, span.status)")
 
 
 def test_every_address_comes_from_the_environment_that_compose_gives() -> None:

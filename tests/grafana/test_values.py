@@ -3,8 +3,9 @@
 import pytest
 
 from tools.base.prometheus import Prometheus
+from tools.check.dashboard_samples import FULL, JOB
 from tools.check.dashboard_values import PANELS, wrong_annotations, wrong_panels, wrong_variables
-from tools.model.dashboard import Dashboard, shipped_dashboards
+from tools.model.dashboard import Dashboard, asked, shipped_dashboards
 
 DASHBOARDS = shipped_dashboards()
 each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.uid)
@@ -30,3 +31,19 @@ def test_annotations_mark_what_they_say_and_nothing_else(dashboard: Dashboard, p
 @each_dashboard
 def test_variables_offer_the_jobs_and_lanes_that_there_are(dashboard: Dashboard, prometheus: Prometheus) -> None:
     assert list(wrong_variables(dashboard, prometheus)) == []
+
+
+def test_the_first_tile_counts_up_and_the_others_know_nothing_when_telemetry_stops(prometheus: Prometheus) -> None:
+    [backend] = [one for one in shipped_dashboards() if one.uid == "healthcare-backend"]
+    expressions = {panel["id"]: target["expr"] for panel, target in backend.targets if panel["id"] in range(9, 16)}
+    later = FULL + 600
+    shown = {
+        number: [one.value for one in prometheus.query(asked(expr, JOB), later)] for number, expr in expressions.items()
+    }
+    assert shown == {9: [600], **{number: [] for number in range(10, 16)}}
+
+
+def test_the_labels_of_the_left_axis_of_errors_have_room() -> None:
+    [backend] = [one for one in shipped_dashboards() if one.uid == "healthcare-backend"]
+    [errors] = [panel for panel in backend.panels if panel["id"] == 3]
+    assert errors["fieldConfig"]["defaults"]["custom"]["axisWidth"] >= 100  # pixels, for "0.012 errors/s"

@@ -244,8 +244,11 @@ def test_alertmanager_runs_on_the_repositorys_file_with_loopback_addresses_and_a
     render_alertmanager(source, tmp_path / "alertmanager.yml", ports, tmp_path / "secrets")
     text = source.read_text().replace("http://simulator:8085", f"http://127.0.0.1:{ports.simulator}")
     original = yaml.safe_load(text.replace("/run/secrets/", f"{tmp_path}/secrets/"))
-    templates = [str(source.parent / pattern) for pattern in original["templates"]]
-    assert yaml.safe_load((tmp_path / "alertmanager.yml").read_text()) == original | {"templates": templates}
+    template = tmp_path / "healthcare.tmpl"
+    assert yaml.safe_load((tmp_path / "alertmanager.yml").read_text()) == original | {"templates": [str(template)]}
+    shipped = (source.parent / "templates" / "healthcare.tmpl").read_text()
+    assert "http://127.0.0.1:3000" in shipped
+    assert template.read_text() == shipped.replace("127.0.0.1:3000", f"127.0.0.1:{ports.grafana}")
 
 
 def test_a_stack_notifies_nobody_unless_it_is_given_the_secrets(tmp_path: Path) -> None:

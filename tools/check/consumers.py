@@ -67,6 +67,8 @@ def _idle(rules: Contract, label: str, pattern: str) -> str:
 def _labels_of(rules: Contract, sample: str) -> set[str]:
     if sample in rules.samples:
         return rules.own_labels(sample)
+    if sample == "ALERTS":
+        return {"alertname", "alertstate", "severity"}
     return set(rules.health_samples[sample].labels) if sample in rules.health_samples else set()
 
 

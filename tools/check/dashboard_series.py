@@ -23,7 +23,7 @@ from tools.check.dashboard_values import PANELS
 from tools.model.dashboard import Dashboard, Json, field, takes
 from tools.model.expected import SHIPPED
 
-_SCALE = {"ms": 1e-3, "%": 1e-2, "MiB": 2**20}
+_SCALE = {"ms": 1e-3, "min": 60, "%": 1e-2, "MiB": 2**20}
 
 
 def lines_are_the_alerts(it: Dashboard) -> Iterator[str]:
@@ -109,7 +109,7 @@ def axes_fit(it: Dashboard) -> Iterator[str]:
             lines = LINES[it.uid].get((panel["id"], name), ()) if right else lines
             logarithm = {"linear": False, "log": True}[shown["custom.scaleDistribution"]["type"]]
             where = f"{panel['id']} {name}".strip()
-            if logarithm != (panel["id"] in (1, 5, 7, 31, 32) and it.uid == "healthcare-backend" and not right):
+            if logarithm != (panel["id"] in (1, 5, 7, 8, 31, 32) and it.uid == "healthcare-backend" and not right):
                 yield f"{where}: another kind of axis"
             if name == "" and panel["description"].count("logarithmic axis") != logarithm:
                 yield f"{where}: the description tells of another kind of axis"
@@ -121,8 +121,8 @@ def axes_fit(it: Dashboard) -> Iterator[str]:
 
 def _linear(where: str, shown: Json, lines: tuple[Line, ...], panel: tuple[str, int]) -> Iterator[str]:
     """Values may go beyond a soft end."""
-    if shown.get("min") != (None if panel == ("healthcare-backend", 21) else 0):
-        yield f"{where}: the axis does not begin at 0"
+    if shown.get("min") != (-1 if panel == ("healthcare-backend", 21) else 0):
+        yield f"{where}: the axis does not begin at 0, or a budget's at -100 %"
     if shown.get("max") != (1 if shown["unit"] == "percentunit" else None):
         yield f"{where}: a share ends at 1, and nothing else does"
     soft: float | None = shown.get("custom.axisSoftMax")

@@ -5,9 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
-from urllib.parse import unquote
-
-import yaml
 
 from tools.base.files import ROOT
 from tools.check.dashboard_promises import (
@@ -17,24 +14,28 @@ from tools.check.dashboard_promises import (
     COLOUR,
     COLUMNS,
     LEGENDS,
+    LIFE,
     LINES,
     LISTED,
+    LISTS,
     NORMAL,
     NOT_NAMES,
     PAGES,
     RULES,
+    RUNBOOKS,
     SCHEMA,
     SOURCE,
+    TILES,
     TITLES,
     TYPES,
     UNITS,
+    UNKNOWN,
     UP_AND_DOWN,
     VARIABLES,
 )
 from tools.check.dashboard_series import as_alerted, axes_fit, lines_are_the_alerts, overrides_are_of_series
 from tools.check.dashboard_values import PANELS
-from tools.model.dashboard import Dashboard, Json, shipped_dashboards
-from tools.model.expected import SHIPPED
+from tools.model.dashboard import FOLDER, Dashboard, Json, shipped_dashboards
 
 
 def is_classic_in_normal_form(it: Dashboard) -> Iterator[str]:
@@ -45,7 +46,7 @@ def is_classic_in_normal_form(it: Dashboard) -> Iterator[str]:
         yield f"{found} belong to exports and other models"
     if it.text != json.dumps(it.data, sort_keys=True, indent=2, ensure_ascii=False) + "\n":
         yield "keys are not sorted, or not indented by 2"
-    if (it.data["time"], it.data["refresh"], it.data["graphTooltip"]) != ({"from": "now-6h", "to": "now"}, "30s", 1):
+    if (it.data["time"], it.data["refresh"], it.data["graphTooltip"]) != ({"from": "now-1h", "to": "now"}, "30s", 1):
         yield "another time range, refresh or tooltip"
     if it.data["title"] != PAGES[it.uid] or not it.data["description"] or not it.data["editable"]:
         yield "another title, no description, or it cannot be tried out"
@@ -92,17 +93,37 @@ def fills_the_grid(it: Dashboard) -> Iterator[str]:
         yield f"gaps or overlaps at {sorted(covered.keys() ^ wanted.keys())[:3]}"
 
 
+def says_what_follows_the_lane(it: Dashboard) -> Iterator[str]:
+    """Most panels do not, and nobody could know."""
+    for panel in it.shown:
+        follows = any("$lane" in target.get("expr", "") for target in panel.get("targets", []))
+        if panel["title"].endswith(" · lane: $lane") != follows:
+            yield f"{panel['id']}: does it follow the lane?"
+
+
+def marks_survive_every_range(it: Dashboard) -> Iterator[str]:
+    """A step may be hours, and what is marked a minute; one region an incident and severity."""
+    for one in it.annotations:
+        ranges = re.findall(r"(\w+)\([^()]*\[\$__interval\]\)", one["expr"])
+        if ranges not in (["max_over_time"], ["last_over_time"], ["min_over_time"]) or "offset 1m" in one["expr"]:
+            yield f"{one['name']} is lost between two steps"
+        if "ALERTS" in one["expr"] and not one["expr"].startswith("count by (severity) ("):
+            yield f"{one['name']} lays one region over another"
+
+
 def asks_the_chosen_source(it: Dashboard) -> Iterator[str]:
     """One variable chooses the data source of everything."""
     asking = [(panel["title"], part) for panel, target in it.targets for part in (panel, target)]
     asking += [(one["name"], one) for one in (*it.annotations, *it.variables) if one.get("type") != "datasource"]
     yield from (f"{name} has a data source of its own" for name, one in asking if one.get("datasource") != SOURCE)
     for one in it.annotations:
-        if (one["enable"], one["hide"], one["step"]) != (True, False, "15s") or not COLOUR.fullmatch(one["iconColor"]):
+        if (one["enable"], one["hide"], one["step"]) != (True, True, "60s") or not COLOUR.fullmatch(one["iconColor"]):
             yield f"{one['name']} is not seen"
-    for panel in it.shown:
-        if panel["type"] == "alertlist" and not LISTED.items() <= panel["options"].items():
-            yield f"{panel['id']} lists other alerts"
+    lists = [panel for panel in it.shown if panel["type"] == "alertlist"]
+    if {one["id"]: one["options"]["alertInstanceLabelFilter"] for one in lists} != LISTS[it.uid]:
+        yield "the lists of alerts take others, or others first"
+    if not all(LISTED.items() <= one["options"].items() for one in lists):
+        yield "a list takes alerts that do not fire"
 
 
 def offers_the_variables(it: Dashboard) -> Iterator[str]:
@@ -112,7 +133,7 @@ def offers_the_variables(it: Dashboard) -> Iterator[str]:
     if [one["name"] for one in it.variables] != wanted:
         yield f"variables are not {wanted}"
     for one in it.variables:
-        if not VARIABLES.get(one["name"], {}).items() <= one.items() or not one["label"] or one["hide"]:
+        if not VARIABLES.get(one["name"], {}).items() <= one.items() or not one["label"]:
             yield f"the variable {one['name']} is set otherwise"
 
 
@@ -162,12 +183,21 @@ def asks_for_now_or_for_a_range(it: Dashboard) -> Iterator[str]:
             shown = (panel["options"]["textMode"], panel["options"]["colorMode"])
             if shown != ("value_and_name" if several else "auto", "background"):
                 yield f"{panel['id']} does not name its values, or is not coloured"
-            if panel["fieldConfig"]["defaults"]["mappings"] != (UP_AND_DOWN if panel["id"] == 42 else []):
+            if panel["fieldConfig"]["defaults"]["mappings"] != [*(UP_AND_DOWN if panel["id"] == 42 else []), UNKNOWN]:
                 yield f"{panel['id']} has other texts"
         if (target.get("format") == "heatmap") != (panel["type"] == "heatmap"):
             yield f"{panel['id']}: only a heatmap takes buckets"
         if panel["type"] == "heatmap" and panel["options"]["calculate"]:
             yield f"{panel['id']} makes buckets of buckets"
+
+
+def is_grey_when_nothing_arrives(it: Dashboard) -> Iterator[str]:
+    """What rates look back on is still there when nothing comes any more."""
+    for panel, target in it.targets:
+        if panel["id"] in TILES[it.uid] and not target["expr"].endswith(f" and on (job) {LIFE}"):
+            yield f"{panel['id']} shows what was, though no telemetry arrives"
+    if TILES[it.uid] and it.shown[0]["title"] != "Telemetry":
+        yield "the first tile does not tell whether telemetry arrives"
 
 
 def exemplars_come_from_raw_buckets(it: Dashboard) -> Iterator[str]:
@@ -198,7 +228,10 @@ def is_described(it: Dashboard) -> Iterator[str]:
         for path in re.findall(r"\b(?:docs|prometheus)/[\w/.-]+\w", panel["description"]):
             if not (ROOT / path).is_file():
                 yield f"{panel['id']} names {path}"
-        if panel["description"].count("docs/runbooks") and "Alerts and runbooks: docs/" not in panel["description"]:
+        links = re.findall(r"\[(\w+)\]\((.*?)\)", panel["description"])
+        if links != [(name, f"{RUNBOOKS}{name}.md") for name in _named(panel)]:
+            yield f"{panel['id']} links a runbook elsewhere"
+        if links and "Alerts and runbooks: [" not in panel["description"]:
             yield f"{panel['id']} does not say what its links are"
 
 
@@ -256,7 +289,7 @@ def legends_can_be_read(it: Dashboard) -> Iterator[str]:
 
 
 def links_resolve(it: Dashboard) -> Iterator[str]:
-    """To a dashboard that ships, the list of alerts, or traces of a family that there is in a provisioned store."""
+    """To a dashboard that ships, or the list of alerts; never to Explore, which wants a sign-in."""
     links = [*it.data["links"], *(link for panel in it.shown for link in _links(panel))]
     if [link["title"] for link in links] != _LINKS[it.uid]:
         yield f"the links are {[link['title'] for link in links]}"
@@ -281,25 +314,11 @@ def _links(panel: Json) -> list[Json]:
 
 def _unresolved(url: str) -> Iterator[str]:
     path, _, query = url.partition("?")
-    if path == "/explore":
-        panes = dict(part.split("=", 1) for part in query.split("&"))
-        for pane in json.loads(unquote(panes["panes"])).values():
-            if pane["datasource"] not in _sources():
-                yield f"no data source {pane['datasource']}"
-            if pane["range"] != {"from": "${__from}", "to": "${__to}"}:
-                yield "the chosen time is lost"
-            for one in pane["queries"]:
-                family = re.match(r'\{span\.family="([a-z.]+)"( && (duration>500ms|status=error))?\}$', one["query"])
-                if one["queryType"] != "traceql" or not family or family[1] not in SHIPPED.families:
-                    yield f"no trace is {one['query']}"
-    elif path != "/alerting/list" and path not in {f"/d/{one.uid}" for one in shipped_dashboards()}:
+    traces = {f"/d/trace-{one.stem}" for one in (FOLDER / "traces").glob("*.json")}
+    if path != "/alerting/list" and path not in {f"/d/{one.uid}" for one in shipped_dashboards()} | traces:
         yield f"nothing is at {path}"
-
-
-@cache
-def _sources() -> set[str]:
-    file = ROOT / "grafana" / "provisioning" / "datasources" / "datasources.yaml"
-    return {one["uid"] for one in yaml.safe_load(file.read_text("utf-8"))["datasources"]}
+    if path in traces and query and query != "${__url_time_range}&${lane:queryparam}":
+        yield "the chosen time or lane is lost"
 
 
 Promise = Callable[[Dashboard], Iterator[str]]
@@ -308,10 +327,13 @@ PROMISES: tuple[Promise, ...] = (
     ids_are_unique,
     has_the_documented_panels,
     fills_the_grid,
+    says_what_follows_the_lane,
+    marks_survive_every_range,
     asks_the_chosen_source,
     offers_the_variables,
     looks_over_the_right_windows,
     asks_for_now_or_for_a_range,
+    is_grey_when_nothing_arrives,
     exemplars_come_from_raw_buckets,
     is_described,
     alerts_have_their_panel,

@@ -23,6 +23,7 @@ _OPERATORS: dict[str, Operator] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "
 _ANY = "_any_value_"  # what a variable of Grafana's stands for inside of a matcher
 _GRAFANA = (
     (r"\$\{?__range_s\}?", "3600"),
+    (r"\boffset \$\{?\w+\}?", "offset 5m"),
     (r"\[\$\{?\w+\}?(?=[\]:])", "[5m"),
     (r"\$\{\w+(:\w+)?\}|\$\w+|\[\[\w+\]\]", _ANY),
 )
@@ -143,7 +144,7 @@ def _dashboard(sources: Sources, path: str) -> Iterator[Consumer]:
                 uses = tuple(use for expression in expressions for use in parse(_without_variables(expression)))
             except ValueError as error:
                 raise SourceError(Finding(path, line, f"{kind} {name}: no PromQL: {error}")) from error
-            yield Consumer(kind, name, path, line, uses)
+            yield Consumer(kind, name.removesuffix(" · lane: $lane"), path, line, uses)
 
 
 def _panels(dashboard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -48,8 +48,8 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Its heading."""
-        return str(self.data.get("title", ""))
+        """Its heading, of all lanes."""
+        return str(self.data.get("title", "")).replace("$lane", "All")
 
     @property
     def type(self) -> str:

@@ -116,7 +116,7 @@ def _texts(text: str, key: str | int) -> Iterator[tuple[str, str]]:
             yield f"window {number} is 5m", f"{text[: match.start()]}5m{text[match.end() :]}"
     elif key == "description":
         for match in re.finditer(
-            r"docs/runbooks/\w+\.md(, )?|\d+ minutes|[\d.]+[\w %]* \((critical|warning|info).*?\)", text
+            r"\[\w+\]\([^)]*\)(, )?|\d+ minutes|[\d.]+[\w %]* \((critical|warning|info).*?\)", text
         ):
             yield f"without {match[0]}", text[: match.start()] + text[match.end() :]
 

@@ -1,7 +1,7 @@
 """Configurations that were written for compose, with the addresses and paths of the native run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import yaml
 
 from tools.base.errors import ToolError
 from tools.stack.ports import HOST, Ports, loopback
+
+_GRAFANA = f"http://{HOST}:3000"
 
 
 def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
@@ -60,6 +62,16 @@ def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
     return value
 
 
+def _templates(source: Path, target: Path, config: Mapping[str, Any], ports: Ports) -> Iterator[str]:
+    """Names of copies in which links to Grafana have its port here; one that is given in full is left as it is."""
+    for pattern in config.get("templates", ()):
+        folder = source.parent / Path(pattern).parent
+        for one in sorted(folder.glob(Path(pattern).name)):
+            copy = target.parent / one.name
+            copy.write_text(one.read_text("utf-8").replace(_GRAFANA, loopback(ports.grafana)), "utf-8")
+            yield copy.name
+
+
 def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Path | None) -> None:
     """Put the local receiver's loopback address and absolute paths for what compose has.
 
@@ -71,6 +83,6 @@ def render_alertmanager(source: Path, target: Path, ports: Ports, receivers: Pat
         config = _replaced(yaml.safe_load(source.read_text("utf-8")), ours)
     except yaml.YAMLError as error:
         raise ToolError(f"{source} is no YAML: {error}") from error
-    config["templates"] = [_beside(source, pattern) for pattern in config.get("templates", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
+    config["templates"] = [_beside(target, name) for name in _templates(source, target, config, ports)]
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

@@ -143,7 +143,7 @@ def running(
         (secret_files / name).write_text(text.format(endpoint=receiver.endpoint) + "\n", "utf-8")
     source = folder / "shortened.yml"
     source.write_text(yaml.safe_dump(shortened(config or shipped_configuration(), receiver.endpoint)), "utf-8")
-    ports = Ports.free()
+    ports = replace(Ports.free(), grafana=Ports().grafana)  # which the links name
     part = components.alertmanager(folder, ports, secret_files, lambda _: None)
     target = folder / "alertmanager" / "alertmanager.yml"
     part = replace(part, prepare=lambda: rendered.render_alertmanager(source, target, ports, secret_files))

@@ -62,12 +62,16 @@ def _dashboard(dashboard: Dashboard) -> str:
 </section>"""
 
 
+def _linked(text: str) -> str:
+    return re.sub(r"\[(\w+)\]\((https?://[^)]+)\)", r'<a href="\2">\1</a>', html.escape(text))
+
+
 def _panel(dashboard: Dashboard, panel: Panel, line: int) -> str:
     title = html.escape(panel.title)
     if panel.type == "row":
         return f'<h3 class="row" style="grid-row: {line}">{title}</h3>'
     column, _, width, _ = panel.place
-    described = "".join(f"<p>{html.escape(part)}</p>" for part in re.split(r"\n\n+", panel.description) if part)
+    described = "".join(f"<p>{_linked(part)}</p>" for part in re.split(r"\n\n+", panel.description) if part)
     return f"""<figure style="grid-area: {line} / {column + 1} / auto / span {width}">
 <img src="{html.escape(dashboard.uid)}/{panel.data["id"]}.png" alt="{title}">
 <figcaption><h3>{title}</h3>{described}</figcaption>
