@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -90,6 +91,8 @@ class Settings(BaseSettings):
     """Wait after the first failure; doubled at each further one, at most 10 minutes."""
     reply_refusals: int = Field(8, gt=0)
     """Then a reply that Evolution refuses is dead, about ten minutes after the first refusal."""
+    heartbeat_file: Path | None = None
+    """The worker touches it whenever it could look into the outbox; its age is the worker's health."""
 
     collector_metrics_url: HttpUrl = "http://127.0.0.1:8889/metrics"
     collector_health_url: HttpUrl = "http://127.0.0.1:13133/"

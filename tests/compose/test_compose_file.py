@@ -25,10 +25,11 @@ PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "prometheus" / "prometheus.y
 EVERY = sorted(DOCUMENT["services"])
 OWN = {"service", "worker", "simulator"}
 ONCE = "collector-queue-owner"
+CHECK = "files-check"
 UNCHECKED = {
     "otel-collector": "its image holds no program that could ask; collector-guard asks",
-    "worker": "it has no port",
     ONCE: "it ends at once",
+    CHECK: "it ends at once",
 }
 PUBLISHED = {  # the field of Ports, by service and the port within
     ("service", 8000): "service",
@@ -37,6 +38,7 @@ PUBLISHED = {  # the field of Ports, by service and the port within
     ("grafana", 3000): "grafana",
     ("tempo", 3200): "tempo",
     ("jaeger", 16686): "jaeger_query",
+    ("simulator", 8085): "simulator",
     ("otel-collector", 4317): "collector_grpc",
     ("otel-collector", 4318): "collector_http",
     ("otel-collector", 8889): "collector_derived",
@@ -323,7 +325,7 @@ def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_
 @pytest.mark.parametrize("name", EVERY)
 def test_a_stop_gives_time_to_flush_and_a_crash_is_repaired(name: str, services: dict[str, Model]) -> None:
     assert seconds(services[name]["stop_grace_period"]) == (20 if name == "collector-guard" else 15)
-    assert services[name]["restart"] == ("no" if name == ONCE else "unless-stopped")
+    assert services[name]["restart"] == ("no" if name in (ONCE, CHECK) else "unless-stopped")
 
 
 def test_postgresql_does_not_log_the_rows_that_it_refuses(services: dict[str, Model]) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -258,3 +259,23 @@ def test_by_a_pooler_with_two_connections_each_message_has_one_reply_and_one_mem
         assert [line for line in logged(plain) if '"warning", "logger": "app' in line] == []
         for name in ("worker", "service"):
             plain.stack.stop(name)
+
+
+def test_the_workers_heartbeat_is_as_young_as_its_last_look_into_the_outbox(plain: Backend, tmp_path: Path) -> None:
+    heartbeat = tmp_path / "heartbeat"
+    restart(plain, {"HEARTBEAT_FILE": str(heartbeat)})
+    until(heartbeat.exists, "the worker has looked into the outbox")
+
+    def failures() -> int:
+        return plain.stack.log("worker").read_text("utf-8").count("the outbox can't be worked on")
+
+    plain.stack.kill("postgres")
+    try:
+        until(lambda: failures() > 0, "the outbox is away", seconds=60)
+        heartbeat.unlink(missing_ok=True)
+        before = failures()
+        until(lambda: failures() > before + 6, "each of its six has tried in vain", seconds=60)
+        assert not heartbeat.exists()
+    finally:
+        plain.stack.start("postgres")
+    until(heartbeat.exists, "the worker looks into the outbox again", seconds=60)

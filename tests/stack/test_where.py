@@ -100,7 +100,10 @@ def test_where_nothing_runs_the_usual_port_is_nobody(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PROMETHEUS_PORT", str(Ports.free().prometheus))
     with pytest.raises(ToolError) as failure:
         where("prometheus")
-    assert str(failure.value) == "prometheus of this clone is not running: make up, or set PROMETHEUS_URL."
+    assert (
+        str(failure.value)
+        == "prometheus of this clone is not running: make up or docker compose up -d, or set PROMETHEUS_URL."
+    )
 
 
 @pytest.mark.usefixtures("state")

@@ -11,8 +11,9 @@ import httpx
 
 from tools.base.errors import ToolError
 from tools.base.files import ROOT
+from tools.stack import docker
 from tools.stack.stack import this_clone
-from tools.stack.where import where
+from tools.stack.where import in_docker, where
 
 FOLDER = ROOT / "grafana" / "dashboards"
 OF_ONE_GRAFANA = ("id", "version", "iteration")
@@ -131,7 +132,11 @@ def _asked(uid: str) -> Json:
     token, password = os.environ.get("GRAFANA_TOKEN"), os.environ.get("GRAFANA_PASSWORD")
     url = where("grafana")
     if not os.environ.get("GRAFANA_URL"):  # it is the stack's, and so is its password
-        password = this_clone().service_environment()["GRAFANA_PASSWORD"]
+        password = (
+            docker.environment("grafana")["GF_SECURITY_ADMIN_PASSWORD"]
+            if in_docker()
+            else this_clone().service_environment()["GRAFANA_PASSWORD"]
+        )
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     auth = (os.environ.get("GRAFANA_USER", "admin"), password) if password and not token else None
     return fetch(uid, url, headers, auth)

@@ -1,12 +1,10 @@
 """Count jobs given up, and deliveries not understood."""
 
-import sys
-
 import click
 
-from tools.stack.stack import running_here
+from tools.stack.where import administer
 
 
 @click.command("dead", help=__doc__)
 def command() -> int:
-    return running_here().run((sys.executable, "-m", "app.admin", "dead"))
+    return administer("dead")

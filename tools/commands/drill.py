@@ -26,6 +26,7 @@ from tools.drill.faults import FAULTS, ROUNDS, Fault
 from tools.drill.report import LiveScreen, hints_of, markdown, print_list, print_results
 from tools.drill.run import Result, drilling, play
 from tools.stack.stack import Stack, this_clone
+from tools.stack.where import only_processes
 
 _ERRORS = (ToolError, httpx.HTTPError, asyncpg.PostgresError, OSError, grpc.RpcError)
 
@@ -41,6 +42,7 @@ def command(alert: str | None, table: Path | None) -> int:
     if not alert:
         print_list(console)
         return 0
+    only_processes("drills break processes; see an alert with Docker: docs/docker.md#see-an-alert")
     return _run(this_clone(), console, alert, table)
 
 

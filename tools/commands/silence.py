@@ -7,9 +7,9 @@ import subprocess
 
 import click
 
+from tools.base.files import ROOT
 from tools.model.alerts import ALERT
-from tools.stack.programs import ensure
-from tools.stack.where import where
+from tools.stack.where import amtool
 
 
 @click.command("silence", help=__doc__)
@@ -17,6 +17,5 @@ from tools.stack.where import where
 @click.option("--for", "duration", default="1h", show_default=True, metavar="TIME", help="How long: 30m, 2h, 1d.")
 @click.option("--why", default="no reason given", show_default=True, help="Who works on what; others read it.")
 def command(alert: str, duration: str, why: str) -> int:
-    amtool = (ensure("amtool"), f"--alertmanager.url={where('alertmanager')}", "silence", "add")
     given = (f"--duration={duration}", f"--comment={why}", f"alertname={alert}")
-    return subprocess.run((*amtool, *given), check=False).returncode
+    return subprocess.run((*amtool(), "silence", "add", *given), cwd=ROOT, check=False).returncode

@@ -18,12 +18,14 @@ from tools.stack.processes import READY_SECONDS
 from tools.stack.programs import locked
 from tools.stack.progress import Display, print_addresses, print_damage
 from tools.stack.stack import Stack, this_clone
+from tools.stack.where import only_processes
 
 FIRST_MESSAGES = 12
 
 
 @click.command("up", help=__doc__)
 def command() -> None:
+    only_processes("docker compose up -d starts what is missing of it, docker compose down stops it")
     stack, console, began = this_clone(), terminal(), time.monotonic()
     stack.make_folder()
     with locked(stack.folder / "lock", lambda text: console.print(f"up: {text}")):

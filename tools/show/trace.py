@@ -15,8 +15,7 @@ from rich.text import Text
 
 from tools.base.errors import ToolError
 from tools.base.prometheus import Exemplar, Prometheus
-from tools.stack.stack import this_clone
-from tools.stack.where import where
+from tools.stack.where import store, where
 
 STORES = {"jaeger": "/api/v3/traces/{}", "tempo": "/api/v2/traces/{}"}  # where each gives a trace as OTLP JSON
 WINDOW_SECONDS = 15 * 60
@@ -287,7 +286,7 @@ def _label(span: Span, branch: str) -> Text:
 def stores() -> tuple[str, ...]:
     """Where traces are asked for; the id's place is open. Raises ToolError."""
     named = [name for name in STORES if os.environ.get(f"{name.upper()}_URL")]
-    return tuple(where(name) + STORES[name] for name in named or [this_clone().store])
+    return tuple(where(name) + STORES[name] for name in named or [store()])
 
 
 def prometheus_here() -> Prometheus:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.stack.damaged_queue import damaged_queues
+from tools.stack.docker import Container
 
 DONE = ("ready", "stopped", "built")
 
@@ -80,6 +81,19 @@ def print_status(console: Console, rows: Sequence[tuple[str, str, int | None, st
             cpu, memory = _use(pid)
             table.add_row(name, f"[green]{state}[/]", str(pid), f"{cpu:.1f} s", f"{memory / 2**20:.0f} MiB", Text(url))
     console.print(table)
+
+
+def print_containers(console: Console, containers: Sequence[Container]) -> None:
+    """The same of containers, the stopped ones too; what they use `docker stats` shows."""
+    table = Table("component", "state", "health", box=None, pad_edge=False)
+    table.add_column("address", overflow="fold")
+    for one in containers:
+        colour = "yellow" if one.runs else "red"
+        if one.done or (one.runs and one.health in ("", "healthy")):
+            colour = "green"
+        table.add_row(one.component, f"[{colour}]{'done' if one.done else one.state}[/]", one.health, Text(one.url))
+    console.print(table)
+    console.print("In Docker; CPU and memory: docker stats")
 
 
 def _use(pid: int) -> tuple[float, int]:

@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 
 from tools.base.errors import ToolError
-from tools.base.words import OneOf
 from tools.stack import components, databases, processes, programs
 from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
 from tools.stack.processes import READY_SECONDS, Component
@@ -215,9 +214,7 @@ class Stack:
             _write_private(file, json.dumps(known))
         return dict(known)
 
-    def _component(
-        self, name: str, report: Tell = _silent, environment: Mapping[str, str] | None = None
-    ) -> Component:
+    def _component(self, name: str, report: Tell = _silent, environment: Mapping[str, str] | None = None) -> Component:
         say = partial(report, name)
         common = self.service_environment()
         make: dict[str, Callable[[], Component]] = {
@@ -352,6 +349,3 @@ def running_here() -> Stack:
     if not any(map(stack.pid, stack.names)):
         raise ToolError("nothing is running: make up")
     return stack
-
-
-COMPONENT = OneOf("component", lambda: this_clone().names)

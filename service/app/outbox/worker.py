@@ -64,6 +64,7 @@ class Worker:
                     async with self._at_once, next_job(kind.kind, self._pool) as taken:
                         if taken is not None:
                             await self._attempt(kind, *taken)
+                self._tell_alive()
                 idle = taken is None
             except Exception as error:  # whatever it is: a traceback would hold a job's content
                 log.warning("the outbox can't be worked on (%s), trying again", type(error).__name__)
@@ -71,6 +72,11 @@ class Worker:
             if idle:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _IDLE_SECONDS)
+
+    def _tell_alive(self) -> None:
+        if file := self._settings.heartbeat_file:
+            with contextlib.suppress(OSError):  # whoever asks for its age sees that
+                file.touch()
 
     async def _attempt(self, kind: JobKind, job: Job, connection: Connection) -> None:
         span_kind = SpanKind.CLIENT if kind.kind == "reply" else SpanKind.INTERNAL
