@@ -62,6 +62,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # contrib's instead
     )
     app.state.phase = "starting"
     app.state.settings = settings

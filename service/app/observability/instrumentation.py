@@ -20,7 +20,7 @@ _NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
 def instrument_app(app: FastAPI) -> None:
     """A SERVER span for each request.
 
-    Call it before the app serves: later it is silently ignored, and FastAPI's own telemetry comes instead.
+    Call it before the app serves: later it is silently ignored.
     """
     FastAPIInstrumentor.instrument_app(
         app,
