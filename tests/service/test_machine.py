@@ -24,6 +24,7 @@ from tests.support.pooler import PROGRAM, pooler
 from tests.support.variables import read_by_packages, table, taken_away
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
+from tools.stack.ports import HOST, Ports
 from tools.stack.processes import log_file
 
 NONSENSE = "1;*\\é{"
@@ -279,3 +280,18 @@ def test_the_workers_heartbeat_is_as_young_as_its_last_look_into_the_outbox(plai
     finally:
         plain.stack.start("postgres")
     until(heartbeat.exists, "the worker looks into the outbox again", seconds=60)
+
+
+def test_health_tells_of_spans_that_do_not_get_through_to_a_collector_that_is_up(plain: Backend) -> None:
+    restart(plain, {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{Ports.free().collector_grpc}"})
+
+    def health() -> dict[str, object]:
+        answer: dict[str, object] = httpx.get(f"{plain.stack.url('service')}/health", trust_env=False).json()
+        return answer
+
+    assert (health()["status"], health()["spans_waiting_seconds"]) == ("ok", 0)
+    plain.post(event(patient()))
+    until(lambda: health()["status"] == "degraded", "the spans have waited for long", seconds=60)
+    assert health()["checks"] == {"postgresql": "up", "redis": "up", "collector": "up"}
+    restart(plain, {})
+    until(lambda: health()["status"] == "ok", "another process has a Collector")

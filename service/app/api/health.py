@@ -17,21 +17,24 @@ from app.storage.database import Pool
 router = APIRouter()
 
 _SECONDS = 1.0
+_WAITING_SECONDS = 15.0  # a Collector's restart takes 3
 
 
 @router.get("/health")
 async def health(request: Request) -> JSONResponse:
-    """200 while messages can be answered, `degraded` when Redis or the Collector is away; else 503.
+    """200 while messages can be answered, `degraded` when Redis or the Collector is away, or takes no spans; else 503.
 
     That is without PostgreSQL or its schema (`unavailable`), and before and after serving (`starting`, `stopping`).
     """
     state = request.app.state
     checks, dead = await _checks(state) if state.phase == "serving" else ({}, {})
     able = checks.get("postgresql") == "up"
+    waiting = state.telemetry.spool.waiting_seconds  # the Collector may be up for everybody, and not for this process
     if state.phase != "serving":  # also when it changed meanwhile
         status, able = state.phase, False
     elif able:
-        status = "ok" if all(check == "up" for check in checks.values()) else "degraded"
+        well = all(check == "up" for check in checks.values()) and waiting < _WAITING_SECONDS
+        status = "ok" if well else "degraded"
     else:
         status = "unavailable"
     return JSONResponse(
@@ -40,6 +43,7 @@ async def health(request: Request) -> JSONResponse:
             "checks": checks,
             "mem0_write_queue_size": QUEUE_SIZE.get(),
             "dead_jobs": dead,
+            "spans_waiting_seconds": round(waiting),
             "spans_lost": state.telemetry.lost.by_reason(),
         },
         200 if able else 503,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -62,6 +62,7 @@ class _Batch:
     body: bytes
     spans: int
     extra_sends: Iterator[int]  # shared with the parts it is cut into
+    since: float = field(default_factory=time.monotonic)
 
     def halves(self) -> "list[_Batch]":
         """Two batches, to find what the Collector refuses; none when there is one span, or enough was tried."""
@@ -130,6 +131,12 @@ class Spool(SpanExporter):
     def taken(self) -> int:
         """Spans handed over so far, delivered or not."""
         return self._taken
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the oldest encoded span has been waiting for the Collector; 0 where none waits."""
+        with self._changed:
+            return time.monotonic() - self._buffer[0].since if self._buffer else 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Clean, encode and buffer; never blocks on the network, never raises. A span that can't be sent is refused."""
