@@ -16,6 +16,7 @@ from tools.drill.run import Result
 from tools.drill.traffic import FIRST_NEW
 from tools.drill.watch import Progress
 from tools.stack import stack
+from tools.stack.ports import Ports
 
 PAGE = ROOT / "docs" / "drills.md"
 ROW = re.compile(r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z0-9-]+) \|", re.MULTILINE)
@@ -77,10 +78,17 @@ def test_one_alert_is_its_fault_alone_and_all_are_all_rounds() -> None:
 
 
 def test_each_hint_is_the_runbook_with_its_first_command() -> None:
-    assert hints_of("RepliesFailing") == ["docs/runbooks/RepliesFailing.md: make logs S=worker"]
+    assert hints_of("RepliesFailing", Ports()) == ["docs/runbooks/RepliesFailing.md: make logs S=worker"]
     for name in FAULTS:
-        [hint] = hints_of(name)
+        [hint] = hints_of(name, Ports())
         assert re.match(rf"docs/runbooks/{name}\.md: (make|curl) ", hint)
+
+
+def test_a_hint_asks_the_stack_that_the_drill_runs_in() -> None:
+    [usual] = hints_of("TargetDown", Ports())
+    [hint] = hints_of("TargetDown", Ports(prometheus=17090, service=9090))
+    assert "http://127.0.0.1:9090/" in usual
+    assert hint == usual.replace(":9090/", ":17090/")
 
 
 def test_invented_new_patients_are_none_of_the_simulators() -> None:

@@ -54,7 +54,7 @@ def test_every_alert_of_a_fault_is_notified_and_clears_and_then_all_is_as_before
     alerts = frozenset(alert for fault in faults for alert in fault.alerts)
     with capsys.disabled():  # the seconds are what a reader of the build wants to know
         console = Console(highlight=False, width=140)
-        with LiveScreen(console, faults) as screen:
+        with LiveScreen(console, scene.stack.ports) as screen:
             results = play(scene, faults, alerts, screen)
         print_results(console, results)
     assert {result.progress.alert for result in results} == alerts

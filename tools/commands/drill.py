@@ -54,9 +54,9 @@ def _run(stack: Stack, console: Console, alert: str, table: Path | None) -> int:
         with drilling(stack) as scene:
             for faults, alerts in rounds(alert):
                 console.print(f"[bold]{', '.join(fault.name for fault in faults)}[/]")
-                for hint in [line for name in sorted(alerts) for line in hints_of(name)]:
+                for hint in [line for name in sorted(alerts) for line in hints_of(name, stack.ports)]:
                     console.print(f"  {escape(hint)}", soft_wrap=True)
-                with LiveScreen(console, faults) as screen:
+                with LiveScreen(console, stack.ports) as screen:
                     results += play(scene, faults, alerts, screen)
             console.print("Putting everything back.")
     except _ERRORS as error:

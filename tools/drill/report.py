@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.base.files import ROOT
-from tools.drill.faults import ROUNDS, Fault
+from tools.drill.faults import ROUNDS
 from tools.drill.run import Result
 from tools.drill.watch import WATCHDOG, Progress
+from tools.stack.ports import Ports
 
 STEPS = ("pending", "firing", "notified", "resolved", "cleared")
 _SAID = {
@@ -32,9 +33,9 @@ _FIRST_COMMAND = re.compile(r"```sh\n(.*)\n")
 class LiveScreen:
     """Shows a round while it goes on."""
 
-    def __init__(self, console: Console, faults: Iterable[Fault]) -> None:
+    def __init__(self, console: Console, ports: Ports) -> None:
         self._console = console
-        self._faults = tuple(faults)
+        self._ports = ports
         self._phase, self._since = "", time.monotonic()
         self._progress: Mapping[str, Progress] = {}
         self._told: set[tuple[str, str]] = set()
@@ -72,15 +73,15 @@ class LiveScreen:
 
     def _render(self) -> Group:
         phase = Text(f"{self._phase} … {time.monotonic() - self._since:.0f} s", style="bold")
-        hints = [Text(line, style="dim") for name in self._progress for line in hints_of(name)]
+        hints = [Text(line, style="dim") for name in self._progress for line in hints_of(name, self._ports)]
         return Group(phase, table_of(self._progress.values()), *hints)
 
 
-def hints_of(alert: str) -> list[str]:
-    """The runbook, and the first thing to look at."""
+def hints_of(alert: str, ports: Ports) -> list[str]:
+    """The runbook, and the first thing to look at, in a stack with these ports."""
     page = f"docs/runbooks/{alert}.md"
     match = _FIRST_COMMAND.search((ROOT / page).read_text("utf-8"))
-    return [f"{page}: {match[1]}" if match else page]
+    return [f"{page}: {ports.instead(match[1])}" if match else page]
 
 
 def table_of(progress: Iterable[Progress]) -> Table:

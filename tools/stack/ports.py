@@ -2,8 +2,9 @@
 
 import os
 import random
+import re
 import socket
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Self
 
 import psutil
@@ -45,6 +46,11 @@ class Ports:
                     raise ToolError(f"{variable(name)}={text} is no port")
                 ports[name] = int(text)
         return cls(**ports)
+
+    def instead(self, text: str) -> str:
+        """The text with these ports in its addresses on this machine, where it has the usual ones."""
+        here = {str(usual): str(getattr(self, name)) for name, usual in asdict(Ports()).items()}
+        return re.sub(rf"(?<={re.escape(HOST)}:)\d+", lambda port: here.get(port[0], port[0]), text)
 
     @classmethod
     def free(cls) -> Self:
