@@ -84,9 +84,8 @@ def command(stack: Stack, alert: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-            print(process.communicate()[0])
+        process.terminate()
+        print(process.communicate()[0])
 
 
 def stands_still(stack: Stack, name: str) -> bool:

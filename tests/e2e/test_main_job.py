@@ -245,7 +245,8 @@ def test_an_outage_of_the_collector_costs_no_request_and_no_span(backend: Backen
     deliveries = generate(seed={"refused": 101, "hung": 102}[how], count=OUTAGE_MESSAGES)
     report = deliver(backend, deliveries)
     assert report.unanswered == 0
-    assert Counter(report.answered) == Counter((delivery.lane, delivery.status) for delivery in deliveries)
+    again = Counter({("none", "error"): report.retries})  # a machine out of breath answers 503, and is asked again
+    assert Counter(report.answered) - again == Counter((delivery.lane, delivery.status) for delivery in deliveries)
     if how == "refused":
         stack.start("otel-collector")
     else:
