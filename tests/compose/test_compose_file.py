@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.compose.conftest import ROOT, Model, Read
-from tools.stack import programs
+from tools.stack import docker, programs
 from tools.stack.ports import Ports, variable
 
 FILE = ROOT / "docker-compose.yaml"
@@ -325,7 +325,7 @@ def test_a_stop_ends_senders_first_then_waits_for_the_last_scrape_then_ends_the_
 @pytest.mark.parametrize("name", EVERY)
 def test_a_stop_gives_time_to_flush_and_a_crash_is_repaired(name: str, services: dict[str, Model]) -> None:
     assert seconds(services[name]["stop_grace_period"]) == (20 if name == "collector-guard" else 15)
-    assert services[name]["restart"] == ("no" if name in (ONCE, CHECK) else "unless-stopped")
+    assert services[name]["restart"] == ("no" if name in docker.ONCE else "unless-stopped")
 
 
 def test_postgresql_does_not_log_the_rows_that_it_refuses(services: dict[str, Model]) -> None:

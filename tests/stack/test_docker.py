@@ -117,6 +117,16 @@ def test_the_environment_goes_before_containers(fake: Fake, monkeypatch: pytest.
     assert where("prometheus") == "http://prometheus.example"
 
 
+def test_a_folder_with_a_comma_is_this_checkout_too(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clinic, north"
+    folder.mkdir()
+    monkeypatch.setattr(docker, "ROOT", folder)
+    fake(lines(*(entry(name, folder=folder) for name in WITHIN)))
+    assert where("prometheus") == "http://127.0.0.1:19090"
+
+
 def test_containers_of_another_checkout_are_nobody(fake: Fake, tmp_path: Path) -> None:
     fake(lines(*(entry(name, folder=tmp_path) for name in WITHIN)))
     assert not in_docker()
@@ -203,13 +213,14 @@ def test_a_verb_that_containers_do_not_allow_says_what_to_do_instead(
 
 
 def test_status_shows_every_container_stopped_ones_too(fake: Fake, tmp_path: Path) -> None:
-    once = entry(docker.ONCE, state="exited")
-    fake(lines(entry("service"), entry("worker", state="exited", ExitCode=137), once))
+    once = [entry(name, state="exited") for name in docker.ONCE]
+    fake(lines(entry("service"), entry("worker", state="exited", ExitCode=137), *once))
     code, said = clinic("status", tmp_path=tmp_path)
-    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines()[1:4]}
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines()[1:5]}
     assert code == 0
     assert rows == {
-        docker.ONCE: ["done"],
+        "files-check": ["done"],
+        "collector-queue-owner": ["done"],
         "service": ["running", "healthy", "http://127.0.0.1:18000"],
         "worker": ["exited"],
     }

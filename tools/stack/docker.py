@@ -28,8 +28,8 @@ ASKED = {
 }
 """The port within its container, of each component that is asked over HTTP; docker-compose.yaml publishes them."""
 
-ONCE = "collector-queue-owner"
-"""The container that ends at once."""
+ONCE = ("files-check", "collector-queue-owner")
+"""The containers that end at once."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Container:
     @property
     def done(self) -> bool:
         """Whether it had one thing to do, and did it."""
-        return self.component == ONCE and self.state == "exited" and self.exit_code == 0
+        return self.component in ONCE and self.state == "exited" and self.exit_code == 0
 
     @property
     def url(self) -> str:
@@ -124,7 +124,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
     """Other checkouts' containers belong to the same project, since its name stands in the file."""
-    folder = re.search(r"com\.docker\.compose\.project\.working_dir=([^,]*)", str(entry.get("Labels", "")))
+    folder = re.search(r"com\.docker\.compose\.project\.working_dir=(.*?)(?:,[\w.-]+=|$)", str(entry.get("Labels", "")))
     return folder is None or Path(folder[1]).resolve() == ROOT.resolve()
 
 
