@@ -176,10 +176,13 @@ def test_a_component_gets_what_is_added_to_its_environment(tmp_path: Path) -> No
     added = {"simulator": {"OF_THE_STACK": "1", "BOTH": "1"}, "service": {"OTHER": "1"}}
     made = Stack(tmp_path, Ports.free(), added, store="jaeger")
     made.start("simulator", {"OF_THIS_START": "2", "BOTH": "2"}, wait=False)
-    got = psutil.Process(made.pid("simulator")).environ()
-    made.remove()
     names = ("OF_THE_STACK", "BOTH", "OF_THIS_START", "OTHER")
-    assert [got.get(name) for name in names] == ["1", "2", "2", None]
+    try:
+        simulator = psutil.Process(made.pid("simulator"))
+        until(lambda: "OF_THIS_START" in simulator.environ(), "the child has become the simulator")
+        assert [simulator.environ().get(name) for name in names] == ["1", "2", "2", None]
+    finally:
+        made.remove()
 
 
 def test_ctrl_c_while_starting_leaves_nothing(small: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

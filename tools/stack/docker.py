@@ -103,7 +103,7 @@ def compose(*words: str) -> int:
 def _listed(program: str) -> tuple[Container, ...]:
     command = (program, "compose", "ps", "--all", "--format", "json")
     try:
-        asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+        asked = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     if "permission denied" in asked.stderr.lower():
