@@ -139,7 +139,7 @@ def _inspected(component: str) -> dict[str, Any]:
     if name is None:
         raise ToolError(f"{component} of this checkout does not run in Docker: docker compose up -d {component}")
     command = ("docker", "inspect", "--format", "{{json .Config}}", name)
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if asked.returncode:
         raise ToolError(f"docker inspect {name} failed: {asked.stderr.strip()}")
     config: dict[str, Any] = json.loads(asked.stdout)
