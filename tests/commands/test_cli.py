@@ -110,7 +110,10 @@ def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 @pytest.mark.parametrize("signal", ["TERM", "HUP", "INT"])
 def test_whoever_ends_a_command_interrupts_it(signal: str) -> None:
     code = (
-        "import os, signal; from tools import cli; from tools.commands import status\n"
+        "import os, signal\n"
+        # A shell's background job ignores them, and so would its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "from tools import cli; from tools.commands import status\n"
         f"status.command.callback = lambda: os.kill(os.getpid(), signal.SIG{signal})\n"
         "import sys; sys.argv[1:] = ['status']; cli.main()"
     )

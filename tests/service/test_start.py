@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -184,7 +185,7 @@ def app() -> FastAPI:
     app.include_router(metrics_endpoint.router)
     app.state.phase = "starting"
     app.state.settings = Settings(database_url=SecretStr("postgresql://"), webhook_secret=SecretStr("x"))
-    app.state.telemetry = type("Telemetry", (), {"lost": LostSpans()})
+    app.state.telemetry = SimpleNamespace(lost=LostSpans(), spool=SimpleNamespace(waiting_seconds=0.0))
     return app
 
 
