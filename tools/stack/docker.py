@@ -80,7 +80,8 @@ def running() -> bool:
 
 def url(component: str) -> str:
     """Where a component that runs is reached; empty if it does not, or is not published. Raises as `containers`."""
-    return next((one.url for one in containers() if one.component == component and one.runs), "")
+    found = _running(component)
+    return found.url if found else ""
 
 
 def environment(component: str) -> dict[str, str]:
@@ -134,13 +135,17 @@ def _container(entry: Mapping[str, Any]) -> Container:
     return Container(entry["Name"], entry["Service"], entry["State"], entry.get("Health", ""), code, ports)
 
 
+def _running(component: str) -> Container | None:
+    return next((one for one in containers() if one.component == component and one.runs), None)
+
+
 def _inspected(component: str) -> dict[str, Any]:
-    name = next((one.name for one in containers() if one.component == component and one.runs), None)
-    if name is None:
+    found = _running(component)
+    if found is None:
         raise ToolError(f"{component} of this checkout does not run in Docker: docker compose up -d {component}")
-    command = ("docker", "inspect", "--format", "{{json .Config}}", name)
+    command = ("docker", "inspect", "--format", "{{json .Config}}", found.name)
     asked = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if asked.returncode:
-        raise ToolError(f"docker inspect {name} failed: {asked.stderr.strip()}")
+        raise ToolError(f"docker inspect {found.name} failed: {asked.stderr.strip()}")
     config: dict[str, Any] = json.loads(asked.stdout)
     return config

@@ -144,6 +144,11 @@ class Stack:
         databases.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def runs(self) -> bool:
+        """Whether any of its components does."""
+        return any(map(self.pid, self.names))
+
     def pid(self, name: str) -> int | None:
         """Of a component that runs."""
         process = self._process(name)
@@ -338,7 +343,7 @@ def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
     if choices := _read(STATE / CHOICES_FILE):
         stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
-        if any(map(stack.pid, stack.names)):
+        if stack.runs:
             return stack
     return Stack(STATE, Ports.from_environment(), receivers=RECEIVERS)
 
@@ -346,6 +351,6 @@ def this_clone() -> Stack:
 def running_here() -> Stack:
     """The clone's stack, of which something runs. Raises ToolError where nothing does."""
     stack = this_clone()
-    if not any(map(stack.pid, stack.names)):
+    if not stack.runs:
         raise ToolError("nothing is running: make up")
     return stack

@@ -17,8 +17,7 @@ def in_docker() -> bool:
 
     Raises ToolError: Docker refuses this user.
     """
-    stack = this_clone()
-    return not any(map(stack.pid, stack.names)) and docker.running()
+    return not this_clone().runs and docker.running()
 
 
 def where(name: str) -> str:
