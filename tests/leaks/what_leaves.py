@@ -39,13 +39,16 @@ def everything(whole: Whole) -> dict[str, bytes]:
     return {name: content for read in OUTPUTS for name, content in read(whole).items()}
 
 
+# Labels that the alert has itself are kept under other names: without them two series may be one, which fails the rule.
 EVERYTHING = """
 groups:
   - name: everything
     interval: 1s
     rules:
       - alert: Everything
-        expr: label_replace({job="healthcare-backend"}, "metric", "$1", "__name__", "(.+)")
+        expr: >-
+          label_replace(label_replace(label_replace({job="healthcare-backend", alertname!="Everything"},
+          "metric", "$1", "__name__", "(.+)"), "alert", "$1", "alertname", "(.+)"), "level", "$1", "severity", "(.+)")
         labels: {severity: critical}
         annotations: {summary: "{{ $labels }}", description: "{{ $value }}"}
 """
