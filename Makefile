@@ -18,9 +18,9 @@ export UV_SYSTEM_CERTS := 1
 given = $(if $(findstring command line,$(origin $1)),$2 "$$$1")
 WORDS = $(foreach one,S ID LANE FROM ALERT PATIENT BASE UID,$(call given,$(one))) $(call given,N,--messages) \
 	$(call given,RATE,--rate) $(call given,SEED,--seed) $(call given,FOR,--for) $(call given,WHY,--why) \
-	$(call given,AS,--as) $(call given,FILE,--file) $(call given,PICTURE,--picture) $(ARGS)
+	$(call given,SINCE,--since) $(call given,AS,--as) $(call given,FILE,--file) $(call given,PICTURE,--picture) $(ARGS)
 
-MORE := restart slow preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay drill mutants audit \
+MORE := restart slow why preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay drill mutants audit \
 	bench
 .PHONY: help up down status logs load trace check plan docs test lint clean $(MORE) programs leaks coverage lock
 

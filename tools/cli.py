@@ -17,7 +17,7 @@ COMMANDS = Path(__file__).parent / "commands"
 SECTIONS = {
     "The stack": ("up", "down", "restart", "status", "logs", "run", "clean"),
     "Messages": ("load", "dead", "replay", "erase"),
-    "Watch": ("trace", "slow", "alerts", "silence", "unsilence", "preview", "bench"),
+    "Watch": ("trace", "slow", "why", "alerts", "silence", "unsilence", "preview", "bench"),
     "Change": ("check", "plan", "drill", "mutants", "docs", "dashboards"),
     "Programs": ("programs", "audit"),
 }

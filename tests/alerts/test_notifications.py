@@ -296,6 +296,7 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
         f"{latency['annotations']['description']} Since 11:03 (UTC-03:00).",
         "The other:",
         "Both. Since 11:03 (UTC-03:00).",
+        "The cause: make why ALERT=ErrorBudgetBurn1h",
     ]
 
 

@@ -96,18 +96,19 @@ def test_invented_new_patients_are_none_of_the_simulators() -> None:
 
 
 def test_a_result_is_good_only_when_all_was_seen_that_was_expected() -> None:
-    fault = FAULTS["TargetDown"]
+    fault, said = FAULTS["TargetDown"], "Alertmanager shows more series than Prometheus may take"
     whole = Progress("TargetDown", "", False, 1, 2, 3, 4, 5)
-    assert Result(fault, whole).good
+    assert Result(fault, whole, said).good
+    assert not Result(fault, whole, "Nothing stands out").good
     for step in ("firing", "notified", "resolved", "cleared"):
         part = Progress("TargetDown", "", False, 1, 2, 3, 4, 5)
         setattr(part, step, None)
-        assert not Result(fault, part).good
-    assert not Result(fault, Progress("TargetDown", "", True, 1, 2, 3, 4, 5)).good
+        assert not Result(fault, part, said).good
+    assert not Result(fault, Progress("TargetDown", "", True, 1, 2, 3, 4, 5), said).good
     unheard = Progress("TargetDown", "nobody hears", False, 1, 2, None, 4, None)
-    assert Result(fault, unheard).good
-    assert markdown([Result(fault, unheard)]).splitlines()[-1] == (
-        "| [TargetDown](runbooks/TargetDown.md) | bad-target | 1 s | 2 s | – | 4 s | – |"
+    assert Result(fault, unheard, said).good
+    assert markdown([Result(fault, unheard, said)]).splitlines()[-1] == (
+        "| [TargetDown](runbooks/TargetDown.md) | bad-target | 1 s | 2 s | – | 4 s | – | yes |"
     )
 
 

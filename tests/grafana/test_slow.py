@@ -20,6 +20,7 @@ from tools.show import slow, trace
 from tools.show.preview.content import ask
 from tools.stack.ports import HOST, Ports
 from tools.stack.stack import Stack
+from tools.why.answer import NOTHING
 
 # Seconds by lane, and one whose trace the store does not have.
 SENT = {"faq": [0.04, 0.05, 0.06, 0.15], "price": [1.7, 0.08], "complex": [0.9]}
@@ -106,6 +107,14 @@ def test_the_usual_of_a_lane_is_the_quantile_that_the_dashboard_shows(stack: Sta
         "price": pytest.approx(1 + (0.95 * 2 - 1) * (2 - 1)),
         "complex": pytest.approx(0.5 + 0.95 * (1 - 0.5)),
     }
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_changed_since_a_time_is_told_without_an_alert(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["why", "--since", "10m"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"**{NOTHING}.**"  # a few slow requests are chance
+    assert told[2:6] == ["Nothing was started anew.", "", "| | before | during |", "|---|--:|--:|"]
 
 
 @pytest.mark.usefixtures("environment")

@@ -30,7 +30,7 @@ def pages(sources: Sources) -> Iterator[tuple[str, str]]:
 
 
 def first_line(alert: Alert, target: Target | None) -> str:
-    """A runbook's: how bad, what is wrong, when it fires, and what would be good."""
+    """A runbook's: how bad, what is wrong, when it fires, what would be good, and who names the cause."""
     if alert.severity == "none":
         return "Always fires."
     guard = f", at least {alert.guard} events" if alert.guard else ""
@@ -41,7 +41,8 @@ def first_line(alert: Alert, target: Target | None) -> str:
         "Target": str(target or ""),
     }
     numbers = [f"{name}: {words}." for name, words in parts.items() if words]
-    return " ".join([f"{alert.severity.title()}. {_sentence(alert.summary)}.", *numbers])
+    cause = f"Cause: `make why ALERT={alert.name}`."
+    return " ".join([f"{alert.severity.title()}. {_sentence(alert.summary)}.", *numbers, cause])
 
 
 def _page(text: str, found: list[Alert], shares: dict[str, float]) -> str:

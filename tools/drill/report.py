@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -98,16 +98,19 @@ def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} s"
 
 
-def print_results(console: Console, results: Iterable[Result]) -> None:
+def print_results(console: Console, results: Sequence[Result]) -> None:
     """The table at the end; seconds since the fault began, then since it ended."""
     table = Table("alert", "fault", box=None, pad_edge=False, header_style="bold")
     for step in STEPS:
         table.add_column(step, justify="right")
     table.add_column("")
     for result in results:
-        verdict = "[green]seen[/]" if result.good else f"[red]{_missing(result.progress)}[/]"
+        verdict = "[green]seen[/]" if result.good else f"[red]{_missing(result)}[/]"
         table.add_row(result.progress.alert, result.fault.name, *_cells(result.progress), verdict)
     console.print(table)
+    console.print("What make why said first:")
+    for result in results:
+        console.print(f"  {result.progress.alert}: {escape(result.why)}")
 
 
 def _cells(one: Progress) -> list[str]:
@@ -115,20 +118,26 @@ def _cells(one: Progress) -> list[str]:
     return [_seconds(getattr(one, step)) or (silent if step in ("notified", "cleared") else "") for step in STEPS]
 
 
-def _missing(one: Progress) -> str:
+def _missing(result: Result) -> str:
+    one = result.progress
     if one.early:
         return "fired before"
     wanted = [step for step in STEPS if not (one.not_notified and step in ("notified", "cleared"))]
-    return "not " + ", ".join(step for step in wanted if getattr(one, step) is None)
+    missing = [step for step in wanted if getattr(one, step) is None]
+    return "not " + ", ".join(missing if result.named else [*missing, "named by make why"])
 
 
 def markdown(results: Iterable[Result]) -> str:
     """The same for docs/drills.md."""
-    lines = ["| alert | fault | pending | firing | notified | resolved | cleared |", "|---|---|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| alert | fault | pending | firing | notified | resolved | cleared | named |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
+    ]
     for result in results:
         cells = " | ".join(_cells(result.progress))
         lines.append(
             f"| [{result.progress.alert}](runbooks/{result.progress.alert}.md) | {result.fault.name} | {cells} |"
+            f" {'yes' if result.named else 'no'} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,9 @@
 """Running drills: calm, the faults of a round, what the alerts do, everything put back."""
 
+import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,13 +15,17 @@ from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates, Traffic
 from tools.drill.watch import POLL_SECONDS, WATCHDOG, Progress, Watch, active
+from tools.show import trace
 from tools.stack.components import switched_on
 from tools.stack.stack import DRAIN_SECONDS, Stack
+from tools.why.answer import explain
+from tools.why.compare import Comparison, Window
 
 USUAL: Rates = {"known": 2.0}
 CALM_SECONDS = 240.0
 FAULT_SECONDS = 240.0
 CLEAR_SECONDS = 180.0
+BEFORE_SECONDS = 45.0  # are compared with the fault
 
 
 class Screen(Protocol):
@@ -39,11 +44,18 @@ class Result:
 
     fault: Fault
     progress: Progress
+    why: str = ""
+    """What `make why` said of it first."""
 
     @property
     def good(self) -> bool:
         """Whether all that was expected was seen."""
-        return self.progress.seen and self.progress.over and not self.progress.early
+        return self.progress.seen and self.progress.over and not self.progress.early and self.named
+
+    @property
+    def named(self) -> bool:
+        """Whether that names what the fault broke."""
+        return re.search(self.fault.cause, self.why) is not None
 
 
 @contextmanager
@@ -91,6 +103,7 @@ def play(scene: Scene, faults: tuple[Fault, ...], alerts: frozenset[str], screen
     with _traffic(scene, USUAL):
         _wait(lambda: _silent(scene, watched), CALM_SECONDS)
     screen.phase("preparing")
+    prepared = time.time()
     for fault in faults:
         fault.prepare(scene)
     if scene.settings:
@@ -106,15 +119,26 @@ def play(scene: Scene, faults: tuple[Fault, ...], alerts: frozenset[str], screen
             for fault in faults:
                 fault.begin(scene)
             _follow(watch, screen, lambda: watch.seen, FAULT_SECONDS, lambda: repeat(faults, scene))
+            said = _why(scene, watched, Window(prepared - BEFORE_SECONDS, prepared), Window(watch.began, time.time()))
         screen.phase("undoing it")
         scene.end()
         watch.end()
         screen.phase("it is over: waiting until that is told")
         with _traffic(scene, USUAL):
             _follow(watch, screen, lambda: watch.over, CLEAR_SECONDS)
-        return [Result(fault, watch.progress[name]) for name, fault in watched.items()]
+        return [Result(fault, watch.progress[name], said[name]) for name, fault in watched.items()]
     finally:
         watch.close()
+
+
+def _why(scene: Scene, alerts: Iterable[str], before: Window, during: Window) -> dict[str, str]:
+    """What `make why` says of each alert first."""
+    stack = scene.stack
+    stores = (stack.url(stack.store) + trace.STORES[stack.store],)
+    with Prometheus(stack.url("prometheus")) as prometheus:
+        signals = {one["labels"]["alertname"]: one["labels"]["signal"] for one in prometheus.alerts()}
+        now = Comparison(prometheus, before, during)
+        return {name: explain(now, signals.get(name, ""), stores, widely=False).first for name in alerts}
 
 
 def _traffic(scene: Scene, rates: Rates) -> Traffic:

@@ -81,6 +81,11 @@ class Watch:
         self._ended = time.time()
 
     @property
+    def began(self) -> float:
+        """When the fault did, in Unix seconds."""
+        return self._began
+
+    @property
     def seen(self) -> bool:
         """Whether every alert has come as far as a fault can bring it."""
         return all(one.seen for one in self.progress.values())

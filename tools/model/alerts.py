@@ -18,7 +18,8 @@ Kind = Literal["rate", "share", "level", "seconds", "budget"]
 """Of what a limit is: `budget` is how often more than allowed an objective is missed."""
 
 _WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
-_RECORDED = re.compile(r"(?:rate|increase)(\d+[smhd])$")
+_RECORDED = re.compile(r"(?:rate|increase)(\d+)([smhd])$")
+_TIMEDELTA = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _UNITS = {"s": "s", "m": "min", "h": "h", "d": "d"}
 
 
@@ -77,6 +78,11 @@ class Alert:
         """What a notification says."""
         return self._annotation("description")
 
+    @property
+    def runbook(self) -> str:
+        """The address of its page."""
+        return self._annotation("runbook_url")
+
     def _annotation(self, name: str) -> str:
         return str(self.rule.get("annotations", {}).get(name, ""))
 
@@ -110,15 +116,20 @@ class Alert:
         return int(_number(last.rhs)) if last is not None and _is(last, ">=") else 0
 
     @cached_property
-    def windows(self) -> list[str]:
-        """What it looks back over, as in "5 min"; of recorded series by their names."""
+    def looks_back(self) -> list[timedelta]:
+        """Over how long; of recorded series by their names."""
         found = []
         for node in _nodes(self._tree):
             if type(node).__name__ == "MatrixSelector":
-                found.append(_shown(node.range))
+                found.append(node.range)
             elif match := _RECORDED.search(getattr(node, "name", None) or ""):
-                found.append(_duration(match[1]))
+                found.append(timedelta(**{_TIMEDELTA[match[2]]: int(match[1])}))
         return list(dict.fromkeys(found))
+
+    @property
+    def windows(self) -> list[str]:
+        """The same as people read it, as in "5 min"."""
+        return [_shown(one) for one in self.looks_back]
 
 
 def alerts(sources: Sources) -> list[Alert]:
