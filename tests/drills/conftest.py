@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from tools.drill import restore
@@ -74,9 +75,16 @@ def state(stack: Stack) -> dict[str, Any]:
         "rules": [(rule["name"], rule["query"], rule.get("duration")) for group in groups for rule in group["rules"]],
         "faults": httpx.put(stack.url("simulator") + "/faults", json={}, trust_env=False).json(),
         "folder": restore.folder(stack).exists(),
-        "schema": restore.fetch(stack, "select count(*) from pg_namespace where nspname = 'drill'"),
-        "triggers": restore.fetch(stack, "select count(*) from pg_trigger where not tgisinternal"),
+        "schema": fetch(stack, "select count(*) from pg_namespace where nspname = 'drill'"),
+        "triggers": fetch(stack, "select count(*) from pg_trigger where not tgisinternal"),
     }
+
+
+def fetch(stack: Stack, query: str) -> Any:
+    """The one value that SQL gives."""
+    with psycopg.connect(stack.url("postgres")) as connection:
+        [value] = connection.execute(query.encode()).fetchone() or [None]
+        return value
 
 
 def process(stack: Stack, name: str) -> tuple[list[str], list[tuple[str, str]], bool]:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from tests.drills.conftest import choose, make, run, state
+from tests.drills.conftest import choose, fetch, make, run, state
 from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.drill import restore
@@ -98,7 +98,7 @@ def test_a_drill_that_is_told_to_end_puts_everything_back_before_it_ends(stack: 
     before = state(stack)
     slowed = "select count(*) from pg_trigger where not tgisinternal"
     with command(stack, "SlowDatabaseQueries") as drill:
-        until(lambda: restore.fetch(stack, slowed) == 3, "the database is slow", seconds=BEGUN_SECONDS, every=0.5)
+        until(lambda: fetch(stack, slowed) == 3, "the database is slow", seconds=BEGUN_SECONDS, every=0.5)
         drill.send_signal(signal.SIGTERM)
         output, _ = drill.communicate(timeout=60)
     assert drill.returncode == 130
@@ -129,7 +129,7 @@ def test_make_down_undoes_first_what_a_killed_drill_has_left(tmp_path: Path) -> 
     try:
         small.up(only=["redis"])
         restore.write(small, restore.Left(["redis"]))
-        restore.pause(small, "redis")
+        small.pause("redis")
         assert make("down", small).startswith("a drill was killed: putting back what it changed\n")
         assert "ready to exit" in small.log("redis").read_text()  # it was asked to, and could
         assert not restore.folder(small).exists()
@@ -141,8 +141,7 @@ def test_make_down_undoes_first_what_a_killed_drill_has_left(tmp_path: Path) -> 
 def test_jobs_that_were_given_up_because_of_a_drill_are_tried_again(stack: Stack) -> None:
     with drilling(stack) as scene:
         scene.begin()
-        restore.execute(
-            stack,
+        stack.execute(
             "insert into jobs (kind, state, instance, message_id, patient, payload, traceparent, created_at) values"
             " ('memory', 'dead', 'drill', 'before', '5500900000001', '{\"text\": \"x\"}', '', now() - interval '1 d'),"
             " ('memory', 'dead', 'drill', 'during', '5500900000001', '{\"text\": \"x\"}', '', now())",
@@ -150,5 +149,5 @@ def test_jobs_that_were_given_up_because_of_a_drill_are_tried_again(stack: Stack
     states = (
         "select string_agg(message_id || ' ' || state, ', ' order by message_id) from jobs where instance = 'drill'"
     )
-    until(lambda: restore.fetch(stack, states) == "before dead, during done", "the worker has done it")
-    restore.execute(stack, "delete from jobs where instance = 'drill'")
+    until(lambda: fetch(stack, states) == "before dead, during done", "the worker has done it")
+    stack.execute("delete from jobs where instance = 'drill'")

@@ -25,8 +25,10 @@ from tools.base.words import OneOf
 from tools.drill.faults import FAULTS, ROUNDS, Fault
 from tools.drill.report import LiveScreen, hints_of, markdown, print_list, print_results
 from tools.drill.run import Result, drilling, play
-from tools.stack.stack import Stack, this_clone
-from tools.stack.where import only_processes
+from tools.drill.system import System
+from tools.stack.containers import Containers
+from tools.stack.stack import this_clone
+from tools.stack.where import in_docker
 
 _ERRORS = (ToolError, httpx.HTTPError, asyncpg.PostgresError, OSError, grpc.RpcError)
 
@@ -42,11 +44,19 @@ def command(alert: str | None, table: Path | None) -> int:
     if not alert:
         print_list(console)
         return 0
-    only_processes("drills break processes; see an alert with Docker: docs/docker.md#see-an-alert")
-    return _run(this_clone(), console, alert, table)
+    return _run(_system(), console, alert, table)
 
 
-def _run(stack: Stack, console: Console, alert: str, table: Path | None) -> int:
+def _system() -> System:
+    """What runs here. Raises ToolError: its containers would be made anew as others than they are."""
+    if not in_docker():
+        return this_clone()
+    containers = Containers()
+    containers.check()
+    return containers
+
+
+def _run(stack: System, console: Console, alert: str, table: Path | None) -> int:
     began = time.monotonic()
     results: list[Result] = []
     failure, code = "", 0

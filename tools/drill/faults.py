@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 import httpx
 
+from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.otlp import Spec
+from tools.base.prometheus import Prometheus
 from tools.drill.restore import UNKNOWN_EVENT
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates
@@ -87,9 +89,8 @@ _MEMORY_BYTES = 300 * 2**20
 
 
 def _fill_memory(scene: Scene) -> None:
-    url = f"http://127.0.0.1:{scene.stack.ports.collector_own}/metrics"
-    lines = httpx.get(url, trust_env=False).text.splitlines()
-    [used] = [float(line.split()[-1]) for line in lines if line.startswith("otelcol_process_runtime_heap_alloc_bytes")]
+    with Prometheus(scene.stack.url("prometheus")) as prometheus:
+        used = max((one.value for one in prometheus.query("otelcol_process_runtime_heap_alloc_bytes")), default=0.0)
     scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * (3000 if used < _MEMORY_BYTES else 5))
 
 
@@ -109,14 +110,11 @@ def _no_alertmanager(config: dict[str, Any]) -> None:
     config["alerting"]["alertmanagers"] = []
 
 
-def _failing_receiver(scene: Scene) -> Callable[[dict[str, Any]], None]:
-    def edit(config: dict[str, Any]) -> None:
-        config["receivers"].append(
-            {"name": "drill", "webhook_configs": [{"url": f"{scene.stack.url('simulator')}/nowhere"}]}
-        )
-        config["route"]["routes"].insert(0, {"receiver": "drill", "continue": True})
-
-    return edit
+def _failing_receiver(config: dict[str, Any]) -> None:
+    [local] = [one for one in config["receivers"] if one["name"] == "local"]
+    url = local["webhook_configs"][0]["url"].replace("/notifications", "/nowhere")
+    config["receivers"].append({"name": "drill", "webhook_configs": [{"url": url}]})
+    config["route"]["routes"].insert(0, {"receiver": "drill", "continue": True})
 
 
 SMALL_QUEUE = "exporters::otlp_grpc::sending_queue::queue_size: 200000"
@@ -207,7 +205,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "Alertmanager notifies an address that answers 404 as well",
             ("AlertmanagerNotificationsFailing",),
             "^Alertmanager cannot notify by `webhook`",
-            prepare=lambda scene: scene.alertmanager.append(_failing_receiver(scene)),
+            prepare=lambda scene: scene.alertmanager.append(_failing_receiver),
         ),
     ),
     (
@@ -417,5 +415,9 @@ def repeat(faults: tuple[Fault, ...], scene: Scene) -> None:
     for fault in faults:
         try:
             fault.again(scene)
-        except (grpc.RpcError, httpx.HTTPError):  # what it is done to may be away; the watch tells what came of it
+        except (
+            grpc.RpcError,
+            httpx.HTTPError,
+            ToolError,
+        ):  # what it is done to may be away; the watch tells what came of it
             continue

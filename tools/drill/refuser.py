@@ -6,26 +6,27 @@ from typing import Any
 import grpc
 
 from tools.base.otlp import METRICS, TRACES
-from tools.stack.ports import HOST
 
 _SECONDS = 5.0
 
 
 class Refuser:
-    """Listens on a free port of the loopback interface.
+    """Listens on a free port.
 
     Args:
         collector: where metrics go, as host:port.
+        listens: the address of this machine that it listens on.
+        reached_as: the name of this machine for those who send to it.
     """
 
-    def __init__(self, collector: str) -> None:
+    def __init__(self, collector: str, listens: str, reached_as: str) -> None:
         self._channel = grpc.insecure_channel(collector)
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4))
         for path, answer in ((TRACES, self._refuse), (METRICS, self._pass_on)):
             _, service, method = path.split("/")
             handler = grpc.unary_unary_rpc_method_handler(answer)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        self.endpoint = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+        self.endpoint = f"{reached_as}:{self._server.add_insecure_port(f'{listens}:0')}"
         self._server.start()
 
     def close(self) -> None:

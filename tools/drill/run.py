@@ -13,11 +13,12 @@ from tools.base.prometheus import Prometheus
 from tools.drill import restore
 from tools.drill.faults import Fault, repeat, together
 from tools.drill.scene import Scene
+from tools.drill.system import System
 from tools.drill.traffic import Rates, Traffic
 from tools.drill.watch import POLL_SECONDS, WATCHDOG, Progress, Watch, active
 from tools.show import trace
 from tools.stack.components import switched_on
-from tools.stack.stack import DRAIN_SECONDS, Stack
+from tools.stack.stack import DRAIN_SECONDS
 from tools.why.answer import explain
 from tools.why.compare import Comparison, Window
 
@@ -59,7 +60,7 @@ class Result:
 
 
 @contextmanager
-def drilling(stack: Stack) -> Iterator[Scene]:
+def drilling(stack: System) -> Iterator[Scene]:
     """The stack with shortened rules; everything is as before when this ends, however it does.
 
     Raises:
@@ -70,11 +71,12 @@ def drilling(stack: Stack) -> Iterator[Scene]:
             f"{', '.join(receivers)} would be told: what a drill leaves in the history can fire alerts for days. Take "
             "the files away from secrets/, then: make restart S=prometheus"
         )
-    if missing := [name for name in stack.names if stack.pid(name) is None]:
-        raise ToolError(f"not running: {', '.join(missing)}. Start them first: make up")
+    stack.make_folder()
     with restore.alone(stack):
         if restore.read(stack) is not None:
             restore.undo(stack)
+        if missing := [name for name in stack.names if stack.state(name) != "running"]:
+            raise ToolError(f"not running: {', '.join(missing)}. Start them first: {stack.how_to_start}")
         scene = Scene(stack, restore.Left(list(stack.names)))
         try:
             scene.configure()

@@ -1,5 +1,6 @@
 """The running stack during a drill, and what faults may do to it. Each change is written down before it is made."""
 
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ import yaml
 from tools.base import otlp
 from tools.drill import restore, shortened
 from tools.drill.refuser import Refuser
+from tools.drill.system import System
 from tools.stack.ports import HOST
-from tools.stack.stack import Stack
 
 Edit = Callable[[dict[str, Any]], None]
 """Changes a parsed configuration."""
@@ -26,7 +27,7 @@ SCRAPE = f"{shortened.SCRAPE_SECONDS}s"
 class Scene:
     """What a drill works with."""
 
-    stack: Stack
+    stack: System
     left: restore.Left
     prometheus: list[Edit] = field(default_factory=list)
     alertmanager: list[Edit] = field(default_factory=list)
@@ -39,19 +40,18 @@ class Scene:
     def begin(self) -> None:
         """Remember that a fault begins now."""
         restore.write(self.stack, self.left)
-        restore.execute(
-            self.stack,
+        self.stack.execute(
             f"create schema if not exists {restore.SCHEMA}",
             f"create table if not exists {restore.SCHEMA}.begun as select now() as at",
         )
 
     def sql(self, *statements: str) -> None:
         """Run SQL; what it makes belongs into the schema `drill`, which is dropped at the end."""
-        restore.execute(self.stack, *statements)
+        self.stack.execute(*statements)
 
     def pause(self, name: str) -> None:
         """Stop a component where it stands."""
-        restore.pause(self.stack, name)
+        self.stack.pause(name)
 
     def change(self, name: str, environment: Mapping[str, str]) -> None:
         """Have a component started anew with this environment by `start_changed`."""
@@ -78,7 +78,7 @@ class Scene:
     @property
     def refuser(self) -> str:
         """host:port of something that refuses spans."""
-        self._refuser = self._refuser or Refuser(self.collector_grpc)
+        self._refuser = self._refuser or Refuser(self.collector_grpc, self.stack.listens, self.stack.reached_as)
         return self._refuser.endpoint
 
     @property
@@ -98,7 +98,7 @@ class Scene:
         self._edit("prometheus", [lambda config: _hasten(config, rules), *self.prometheus])
         self._edit("alertmanager", [shortened.notify_quickly, *self.alertmanager])
         for name in restore.CONFIGURED:
-            restore.reload(self.stack, name)
+            self.stack.reload(name)
 
     def _edit(self, name: str, edits: list[Edit]) -> None:
         file = restore.configuration(self.stack, name)
@@ -110,8 +110,8 @@ class Scene:
     def break_configuration(self, name: str) -> None:
         """Let Prometheus or Alertmanager load a configuration that is none."""
         restore.configuration(self.stack, name).write_text("a drill: [broke this file\n", "utf-8")
-        answer = httpx.post(f"{self.stack.url(name)}/-/reload", timeout=restore.SECONDS, trust_env=False)
-        if answer.is_success:
+        with contextlib.suppress(httpx.HTTPStatusError):
+            self.stack.reload(name)
             raise RuntimeError(f"{name} took a broken configuration")
 
     def rule_file(self, text: str) -> Path:

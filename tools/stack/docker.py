@@ -45,6 +45,8 @@ class Container:
     exit_code: int
     published: Mapping[int, int]
     """Ports on this machine by the port within."""
+    config_hash: str = ""
+    """Of what it was made from, by Compose."""
 
     @property
     def runs(self) -> bool:
@@ -64,11 +66,15 @@ class Container:
         return f"http://{HOST}:{port}{path}" if port else ""
 
 
-def containers() -> tuple[Container, ...]:
+def containers(*, anew: bool = False) -> tuple[Container, ...]:
     """This checkout's, stopped ones too, in the order of their names; none where Docker is not, or has none.
+
+    As they were when a command asked first, or, `anew`, as they are now.
 
     Raises ToolError: this user may not ask Docker, which could well run it.
     """
+    if anew:
+        _listed.cache_clear()
     program = shutil.which("docker")
     return _listed(program) if program else ()
 
@@ -89,9 +95,14 @@ def environment(component: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in _inspected(component)["Env"] if "=" in line)
 
 
+def command(component: str) -> list[str]:
+    """The words after its image's entrypoint. Raises ToolError: it does not run."""
+    return list(_inspected(component)["Cmd"] or ())
+
+
 def own_traffic() -> bool:
     """Whether the simulator writes messages by itself."""
-    words = _inspected("simulator")["Cmd"]
+    words = command("simulator")
     return float(words[words.index("--traffic") + 1]) > 0 if "--traffic" in words else False
 
 
@@ -125,14 +136,21 @@ def _entries(text: str) -> list[dict[str, Any]]:
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
     """Other checkouts' containers belong to the same project, since its name stands in the file."""
-    folder = re.search(r"com\.docker\.compose\.project\.working_dir=(.*?)(?:,[\w.-]+=|$)", str(entry.get("Labels", "")))
-    return folder is None or Path(folder[1]).resolve() == ROOT.resolve()
+    folder = _label(entry, "project.working_dir")
+    return not folder or Path(folder).resolve() == ROOT.resolve()
+
+
+def _label(entry: Mapping[str, Any], name: str) -> str:
+    """One of Compose's own; empty if it is not there."""
+    found = re.search(rf"com\.docker\.compose\.{re.escape(name)}=(.*?)(?:,[\w.-]+=|$)", str(entry.get("Labels", "")))
+    return found[1] if found else ""
 
 
 def _container(entry: Mapping[str, Any]) -> Container:
     ports = {one["TargetPort"]: one["PublishedPort"] for one in entry.get("Publishers") or () if one["PublishedPort"]}
     code = entry.get("ExitCode", 0)
-    return Container(entry["Name"], entry["Service"], entry["State"], entry.get("Health", ""), code, ports)
+    health, digest = entry.get("Health", ""), _label(entry, "config-hash")
+    return Container(entry["Name"], entry["Service"], entry["State"], health, code, ports, digest)
 
 
 def _running(component: str) -> Container | None:

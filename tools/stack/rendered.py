@@ -32,9 +32,7 @@ def render_prometheus(source: Path, target: Path, ports: Ports) -> None:
     except yaml.YAMLError as error:
         raise ToolError(f"{source} is no YAML: {error}") from error
     except KeyError as error:
-        raise ToolError(
-            f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list"
-        ) from error
+        raise ToolError(f"{source}: nothing is known here of {error}; tools/stack/rendered.py has the list") from error
     config["rule_files"] = [_beside(source, pattern) for pattern in config.get("rule_files", ())]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

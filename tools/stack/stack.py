@@ -1,10 +1,12 @@
 """The whole system as processes here."""
 
+import contextlib
 import json
 import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from tools.base.errors import ToolError
@@ -30,6 +33,7 @@ STOP_ORDER = (
 )
 SENDERS = STOP_ORDER[:3]
 SECRETS = ("WEBHOOK_SECRET", "EVOLUTION_API_KEY", "GRAFANA_PASSWORD")
+RELOAD_SECONDS = 30.0
 DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
@@ -44,6 +48,12 @@ def _silent(name: str, state: str) -> None:
 
 class Stack:
     """The processes whose state is in a folder. Another Stack with the same folder finds them again."""
+
+    listens = HOST
+    """Where something of ours listens for them."""
+    reached_as = HOST
+    """By which name they find this machine."""
+    how_to_start = "make up"
 
     def __init__(
         self,
@@ -131,6 +141,29 @@ class Stack:
             record = self._record(name)
             processes.stop(process, record["stop_signal"], record["stop_seconds"])
         self._forget(name)
+
+    def pause(self, name: str) -> None:
+        """Stop one where it stands; it keeps all it has."""
+        self._signal(name, signal.SIGSTOP)
+
+    def wake(self, name: str) -> None:
+        """Let it go on; nothing if it never stopped."""
+        self._signal(name, signal.SIGCONT)
+
+    def execute(self, *statements: str) -> None:
+        """Run SQL in the database."""
+        databases.execute(self.url("postgres"), statements)
+
+    def reload(self, name: str) -> None:
+        """Let Prometheus or Alertmanager load its configuration. Raises httpx.HTTPStatusError: it does not take it."""
+        httpx.post(f"{self.url(name)}/-/reload", timeout=RELOAD_SECONDS, trust_env=False).raise_for_status()
+
+    def settle(self) -> None:
+        """Prometheus and Alertmanager have what is shipped, with the stack's addresses, as after the start."""
+        for name in ("prometheus", "alertmanager"):
+            self.prepare(name)
+            if self.pid(name):
+                self.reload(name)
 
     def kill(self, name: str) -> None:
         """End one component as a crash would."""
@@ -238,6 +271,11 @@ class Stack:
         added = {**self.environment.get(name, {}), **(environment or {})}
         part = make[name]()
         return replace(part, environment={**part.environment, **added})
+
+    def _signal(self, name: str, number: int) -> None:
+        if (process := self._process(name)) is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def _make_way(self, names: Collection[str]) -> None:
         taken = []
