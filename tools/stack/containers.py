@@ -19,7 +19,6 @@ from tools.stack.programs import ROOT
 from tools.stack.stack import RECEIVERS, STATE, STOP_ORDER
 
 SECONDS = 30.0
-FILE = "docker-compose.yaml"
 MACHINE = "host.docker.internal"  # this machine, by a name that containers know
 PORTS = {
     "service": ("service", 8000),
@@ -56,6 +55,8 @@ class Containers:
             }
         )
         self._urls = {name: one.url for name, one in found.items()}
+        files = next((one.config_files for one in found.values() if not self._is_ours(one)), ())
+        self._files = [word for file in files for word in ("--file", file)]
 
     def check(self) -> None:
         """Raises ToolError: from this shell, some would be made anew with other settings than they have."""
@@ -146,6 +147,10 @@ class Containers:
         found["simulator"] = {"command": [*words[: words.index("--traffic")], "--traffic", "0"]}
         return found
 
+    def _is_ours(self, container: docker.Container) -> bool:
+        """Whether a drill made it."""
+        return str(self._file) in container.config_files
+
     @property
     def _file(self) -> Path:
         return self.folder / "drill" / "compose.yaml"
@@ -163,7 +168,7 @@ class Containers:
 
     def _compose(self, *words: str, stdin: str = "") -> str:
         over = ("--file", str(self._file)) if self._file.exists() else ()
-        command = (*docker.COMPOSE, "--file", FILE, *over, *words)
+        command = (*docker.COMPOSE, *self._files, *over, *words)
         ran = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, encoding="utf-8", check=False)
         if ran.returncode:
             said = ran.stderr.strip().splitlines() or ["no reason given"]

@@ -47,6 +47,8 @@ class Container:
     """Ports on this machine by the port within."""
     config_hash: str = ""
     """Of what it was made from, by Compose."""
+    config_files: tuple[str, ...] = ()
+    """The Compose files that it was made from."""
 
     @property
     def runs(self) -> bool:
@@ -148,9 +150,16 @@ def _label(entry: Mapping[str, Any], name: str) -> str:
 
 def _container(entry: Mapping[str, Any]) -> Container:
     ports = {one["TargetPort"]: one["PublishedPort"] for one in entry.get("Publishers") or () if one["PublishedPort"]}
-    code = entry.get("ExitCode", 0)
-    health, digest = entry.get("Health", ""), _label(entry, "config-hash")
-    return Container(entry["Name"], entry["Service"], entry["State"], health, code, ports, digest)
+    return Container(
+        name=entry["Name"],
+        component=entry["Service"],
+        state=entry["State"],
+        health=entry.get("Health", ""),
+        exit_code=entry.get("ExitCode", 0),
+        published=ports,
+        config_hash=_label(entry, "config-hash"),
+        config_files=tuple(_label(entry, "project.config_files").split(",")),
+    )
 
 
 def _running(component: str) -> Container | None:
