@@ -197,7 +197,6 @@ def test_what_is_done_inside_is_done_by_compose(fake: Fake, tmp_path: Path, word
     [
         (("up",), "docker compose up -d"),
         (("down",), "docker compose down"),
-        (("drill", "HighErrorRate"), "docs/docker.md#see-an-alert"),
         (("run", "env"), "docker compose exec service"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

@@ -60,7 +60,7 @@ class Containers:
 
     def check(self) -> None:
         """Raises ToolError: from this shell, some would be made anew with other settings than they have."""
-        asked = dict(line.split() for line in self._compose("config", "--hash", "*").splitlines())
+        asked = dict(line.split() for line in self._compose("config", "--hash", "*").splitlines() if line)
         others = [one.component for one in docker.containers() if asked.get(one.component) != one.config_hash]
         if others:
             raise ToolError(

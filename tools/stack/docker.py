@@ -98,8 +98,8 @@ def environment(component: str) -> dict[str, str]:
 
 
 def command(component: str) -> list[str]:
-    """The words after its image's entrypoint. Raises ToolError: it does not run."""
-    return list(_inspected(component)["Cmd"] or ())
+    """The words after its image's entrypoint, also of one that was stopped. Raises ToolError: there is none."""
+    return list(_inspected(component, stopped_too=True)["Cmd"] or ())
 
 
 def own_traffic() -> bool:
@@ -158,16 +158,16 @@ def _container(entry: Mapping[str, Any]) -> Container:
         exit_code=entry.get("ExitCode", 0),
         published=ports,
         config_hash=_label(entry, "config-hash"),
-        config_files=tuple(_label(entry, "project.config_files").split(",")),
+        config_files=tuple(filter(None, _label(entry, "project.config_files").split(","))),
     )
 
 
-def _running(component: str) -> Container | None:
-    return next((one for one in containers() if one.component == component and one.runs), None)
+def _running(component: str, *, stopped_too: bool = False) -> Container | None:
+    return next((one for one in containers() if one.component == component and (one.runs or stopped_too)), None)
 
 
-def _inspected(component: str) -> dict[str, Any]:
-    found = _running(component)
+def _inspected(component: str, *, stopped_too: bool = False) -> dict[str, Any]:
+    found = _running(component, stopped_too=stopped_too)
     if found is None:
         raise ToolError(f"{component} of this checkout does not run in Docker: docker compose up -d {component}")
     command = ("docker", "inspect", "--format", "{{json .Config}}", found.name)
