@@ -128,7 +128,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "slow-some",
             "14% of the messages take 0.7 s",
             ("ErrorBudgetBurn3d",),
-            r"in PostgreSQL \(`insert`",
+            r"in PostgreSQL \([^)]*`insert`",
             begin=_burn(14),
         ),
         Fault(
@@ -167,7 +167,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "slow-many",
             "28% of the messages take 0.7 s",
             ("ErrorBudgetBurn1d",),
-            r"in PostgreSQL \(`insert`",
+            r"in PostgreSQL \([^)]*`insert`",
             begin=_burn(28),
         ),
         Fault(
@@ -190,7 +190,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "slow-most",
             "65% of the messages take 0.7 s",
             ("ErrorBudgetBurn6h",),
-            r"in PostgreSQL \(`insert`",
+            r"in PostgreSQL \([^)]*`insert`",
             begin=_burn(65),
         ),
         Fault(
@@ -213,7 +213,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "slower-database",
             "storing a message takes 2.5 s",
             ("HighWebhookLatency", "ErrorBudgetBurn1h"),
-            r"in PostgreSQL \(`insert`",
+            r"in PostgreSQL \([^)]*`insert`",
             begin=lambda scene: scene.sql(*_slow("messages", 2.5)),
         ),
         Fault(

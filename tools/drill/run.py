@@ -138,9 +138,10 @@ def _why(scene: Scene, alerts: Iterable[str], before: Window, during: Window) ->
     stack = scene.stack
     stores = (stack.url(stack.store) + trace.STORES[stack.store],)
     with Prometheus(stack.url("prometheus")) as prometheus:
-        signals = {one["labels"]["alertname"]: one["labels"]["signal"] for one in prometheus.alerts()}
+        signals = {one["name"]: one["labels"]["signal"] for one in prometheus.rules() if one["type"] == "alerting"}
+        signals |= {one["labels"]["alertname"]: one["labels"]["signal"] for one in prometheus.alerts()}
         now = Comparison(prometheus, before, during)
-        return {name: explain(now, signals.get(name, ""), stores, widely=False).first for name in alerts}
+        return {name: explain(now, signals[name], stores, widely=False).first for name in alerts}
 
 
 def _traffic(scene: Scene, rates: Rates) -> Traffic:

@@ -186,16 +186,24 @@ def rules(now: Comparison) -> Iterator[Finding]:
         )
 
 
-def configurations(now: Comparison) -> Iterator[Finding]:
-    """A configuration that could not be loaded."""
-    for job, name in (("prometheus", "Prometheus"), ("alertmanager", "Alertmanager")):
-        good = now.change(f"min(last_over_time({job}_config_last_reload_successful[window]))", missing=1.0)
-        if not good.during:
-            yield Finding(
-                f"{name} was told to load a file that is no configuration, and runs on with the one before:"
-                f" `make logs S={job}` has the line",
-                (row(f"last reload of {name} succeeded (1: yes)", good, number),),
-            )
+def of_prometheus(now: Comparison) -> Iterator[Finding]:
+    """A configuration that Prometheus could not load."""
+    return _configuration(now, "prometheus", "Prometheus")
+
+
+def of_alertmanager(now: Comparison) -> Iterator[Finding]:
+    """A configuration that Alertmanager could not load."""
+    return _configuration(now, "alertmanager", "Alertmanager")
+
+
+def _configuration(now: Comparison, job: str, name: str) -> Iterator[Finding]:
+    good = now.change(f"min(last_over_time({job}_config_last_reload_successful[window]))", missing=1.0)
+    if not good.during:
+        yield Finding(
+            f"{name} was told to load a file that is no configuration, and runs on with the one before:"
+            f" `make logs S={job}` has the line",
+            (row(f"last reload of {name} succeeded (1: yes)", good, number),),
+        )
 
 
 def notifying(now: Comparison) -> Iterator[Finding]:
