@@ -78,7 +78,7 @@ def finders(signal: str, stores: Sequence[str]) -> tuple[Finder, ...]:
         "notifications": (pipeline.notifying, pipeline.targets),
         "watchdog": (pipeline.targets, pipeline.notifying),
     }
-    return found[signal]
+    return found.get(signal, found[""])
 
 
 @dataclass(frozen=True)
