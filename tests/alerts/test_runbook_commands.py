@@ -13,6 +13,9 @@ import pytest
 
 from tests.alerts.test_runbooks import BOOKS, PORTS, commands, inline
 from tests.support.clones import copy
+from tools.base.files import ROOT
+from tools.stack import docker
+from tools.stack.containers import Containers
 from tools.stack.ports import Ports, variable
 
 WHY = re.compile(r"make why ALERT=\w+")  # each page's own, in its first line: one stands for all
@@ -70,8 +73,25 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         made.run("make -s down")
 
 
+@pytest.fixture(scope="module")
+def containers() -> Clone:
+    """This checkout, where it runs in containers: what no test can start without images."""
+    if not docker.running():
+        pytest.skip("no containers of this checkout run: docker compose up -d --wait")
+    return Clone(ROOT, Containers().ports)
+
+
 @pytest.mark.parametrize("command", EXECUTED)
 def test_a_command_of_a_runbook_runs(clone: Clone, command: str) -> None:
+    _runs(clone, command)
+
+
+@pytest.mark.parametrize("command", [one for one in EXECUTED if one != "make up"])
+def test_a_command_of_a_runbook_runs_in_docker_too(containers: Clone, command: str) -> None:
+    _runs(containers, command)
+
+
+def _runs(clone: Clone, command: str) -> None:
     run = clone.run(command)
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
     if command.startswith("curl") and "/api/v1/" in command:

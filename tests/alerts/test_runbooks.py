@@ -33,7 +33,6 @@ ENDPOINTS = {  # what a runbook may ask; of `query` any
     },
     PORTS.service: {"/health", "/metrics/summary"},
     PORTS.collector_derived: {"/metrics"},
-    PORTS.collector_own: {"/metrics"},
 }
 TARGETS = {verb for verbs in SECTIONS.values() for verb in verbs}
 
