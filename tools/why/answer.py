@@ -125,9 +125,10 @@ def explain(now: Comparison, signal: str, stores: Sequence[str], *, widely: bool
     """
     asked = finders(signal, stores)
     others = finders("", stores) if widely and signal else ()
-    findings = [one for finder in asked for one in finder(now.of_an_alert() if signal else now)]
-    findings += [one for finder in others if finder not in asked for one in finder(now)]
-    return Answer(now.before, now.during, tuple(findings), _beside(now), tuple(_restarts(now)))
+    found = [one for finder in asked for one in finder(now.of_an_alert() if signal else now)]
+    found += [one for finder in others for one in finder(now)]
+    findings = {one.sentence: one for one in found}  # what explains the alert is among the others, too
+    return Answer(now.before, now.during, tuple(findings.values()), _beside(now), tuple(_restarts(now)))
 
 
 def _beside(now: Comparison) -> tuple[Row, ...]:

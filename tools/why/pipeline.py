@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from tools.why.compare import Change, Comparison
 from tools.why.finding import Finding, Row, a_second, number, percent, row
 
+FAILED = 5  # notifications: fewer are a restart's
 COLLECTOR = "otel-collector|otel-collector-derived"
 NAMES = {"otel-collector": "the Collector", "otel-collector-derived": "the Collector", "alertmanager": "Alertmanager"}
 
@@ -216,7 +217,8 @@ def notifying(now: Comparison) -> Iterator[Finding]:
         )
     failed = now.rates("alertmanager_notifications_failed_total", "integration", "reason")
     some = {name: change for name, change in failed.items() if change.during > 0}
-    if some:
+    total = sum(change.during for change in some.values()) * now.during.seconds
+    if total >= (1 if now.alerted else FAILED):
         worst = max(some, key=lambda name: some[name].during)
         integration, _, reason = worst.partition("/")
         yield Finding(

@@ -88,7 +88,8 @@ class Slow:
         if not slow:
             return self._by_series(now)
         usually, _ = self._spent([one.trace_id for one in sorted(usual, key=lambda one: one.value)[: TRACES * 2]])
-        changes = {name: Change(usually.get(name, 0.0), spent) for name, spent in slow.items()}
+        nothing = 0.0 if usually else math.nan
+        changes = {kind: Change(usually.get(kind, nothing), seconds) for kind, seconds in slow.items()}
         return (*_named(changes, "a trace"), ids)
 
     def _spent(self, trace_ids: Sequence[str]) -> tuple[dict[Kind, float], list[str]]:
