@@ -12,6 +12,7 @@ from tools.base.errors import ToolError
 from tools.base.files import Sources
 from tools.base.otlp import Spec
 from tools.base.prometheus import Prometheus
+from tools.base.wait import until
 from tools.drill.restore import UNKNOWN_EVENT
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates
@@ -69,10 +70,17 @@ def _rename_service(scene: Scene) -> None:
 
 
 def _keep_one(scene: Scene) -> None:
-    """An event that no version of Evolution sends."""
+    """An event that no version of Evolution sends; a service out of breath is asked again, as Evolution does."""
     secret = scene.stack.service_environment()["WEBHOOK_SECRET"]
     url = scene.stack.url("service") + "/webhooks/evolution"
-    httpx.post(url, content=UNKNOWN_EVENT, headers={"X-Webhook-Secret": secret}, trust_env=False).raise_for_status()
+
+    def taken() -> bool:
+        answer = httpx.post(url, content=UNKNOWN_EVENT, headers={"X-Webhook-Secret": secret}, trust_env=False)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            answer.raise_for_status()
+        return answer.is_success
+
+    until(taken, "the service takes a delivery", seconds=30, every=1)
 
 
 def _flood(scene: Scene) -> None:
