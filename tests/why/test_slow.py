@@ -1,8 +1,11 @@
 """Where the added time of slow requests is spent."""
 
+from tools.base.files import Sources
+from tools.model.contract import load
 from tools.show.trace import Span
 from tools.why.compare import Change
-from tools.why.slow import ITSELF, _named, spent
+from tools.why.slow import ITSELF, STEPS, _named, spent
+from tools.why.slow import REQUEST as REQUEST_STEP
 
 POSTGRESQL, REDIS = {"db.system.name": "postgresql"}, {"db.system.name": "redis"}
 
@@ -35,6 +38,12 @@ def test_each_span_has_the_time_that_none_of_its_children_has() -> None:
 def test_below_a_step_only_its_own_spans_count() -> None:
     assert spent(REQUEST, "db.acquire") == {("PostgreSQL", "db.acquire"): 3.0}
     assert spent(REQUEST, "context.hydrate") == {}
+
+
+def test_the_limit_of_a_step_is_one_that_the_contract_has() -> None:
+    metrics = load(Sources.of_disk()).by_name
+    for step in (REQUEST_STEP, *STEPS.values()):
+        assert step.limit in metrics[step.metric].limits
 
 
 def said(**seconds: tuple[float, float]) -> str:
