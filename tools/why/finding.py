@@ -55,3 +55,8 @@ def number(value: float) -> str:
 def row(what: str, change: Change, write: Callable[[float], str]) -> Row:
     """A line of the table."""
     return Row(what, write(change.before), write(change.during))
+
+
+def capital(words: str) -> str:
+    """As at the begin of a sentence."""
+    return words[:1].upper() + words[1:]

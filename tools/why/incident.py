@@ -8,16 +8,15 @@ from tools.base.clock import zone
 from tools.base.errors import ToolError
 from tools.base.prometheus import Prometheus
 from tools.model.alerts import Alert
+from tools.model.dashboard import seconds
+from tools.show.firing import COLOURS
 from tools.why.compare import Window
 
-SEVERITIES = ("critical", "warning", "info")
 LOOKED_BACK_SECONDS = 24 * 3600
 STEP_SECONDS = 60
 APART_SECONDS = 15 * 60  # an alert that is silent for so long begins a new incident
 USUAL_LEAD, LONGEST_LEAD = 5 * 60.0, 6 * 3600.0  # what an alert sees may have begun so long before it became pending
 SHORTEST_BEFORE, LONGEST_BEFORE = 15 * 60, 3600
-_AGO = re.compile(r"(\d+)\s*([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,9 @@ def of_alert(prometheus: Prometheus, alert: Alert, now: float) -> Incident:
 def worst(prometheus: Prometheus) -> str:
     """The alert that fires, the most severe and then the oldest; empty where none does. Raises PrometheusError."""
     firing = [one for one in prometheus.alerts() if one["state"] == "firing"]
-    known = [one for one in firing if one["labels"].get("severity") in SEVERITIES]
-    order = sorted(known, key=lambda one: (SEVERITIES.index(one["labels"]["severity"]), one["activeAt"]))
+    known = [one for one in firing if one["labels"].get("severity") in COLOURS]
+    severities = list(COLOURS)
+    order = sorted(known, key=lambda one: (severities.index(one["labels"]["severity"]), one["activeAt"]))
     return str(order[0]["labels"]["alertname"]) if order else ""
 
 
@@ -65,8 +65,8 @@ def since(text: str, now: float) -> Incident:
 
 def _time(text: str, now: datetime) -> float:
     """`30m`, `14:05` (the clinic's time, today or yesterday), or a date with time."""
-    if match := _AGO.fullmatch(text.strip()):
-        return now.timestamp() - int(match[1]) * _UNITS[match[2]]
+    if re.fullmatch(r"\d+\s*[smhd]", text.strip()):
+        return now.timestamp() - seconds("".join(text.split()))
     try:
         if re.fullmatch(r"\d{1,2}:\d{2}", text.strip()):
             hour, minute = map(int, text.split(":"))

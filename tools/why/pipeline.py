@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from tools.why.compare import Change, Comparison
-from tools.why.finding import Finding, Row, a_second, number, percent, row
+from tools.why.finding import Finding, Row, a_second, capital, number, percent, row
 
 FAILED = 5  # notifications: fewer are a restart's
 COLLECTOR = "otel-collector|otel-collector-derived"
@@ -33,12 +33,12 @@ def targets(now: Comparison) -> Iterator[Finding]:
     rows = tuple(row(f"scrapes of {job} that succeed", change, percent) for job, change in down.items())
     if limit.during >= 1:
         yield Finding(
-            f"{_capital(who)} shows more series than Prometheus may take: {limit.during:.0f} scrapes were thrown away"
+            f"{capital(who)} shows more series than Prometheus may take: {limit.during:.0f} scrapes were thrown away"
             " (`sample_limit`)",
             (*rows, row("scrapes thrown away", limit, number)),
         )
     else:
-        yield Finding(f"{_capital(who)} cannot be scraped: it is down, or stands still", rows)
+        yield Finding(f"{capital(who)} cannot be scraped: it is down, or stands still", rows)
 
 
 def store(now: Comparison) -> Iterator[Finding]:
@@ -225,7 +225,3 @@ def notifying(now: Comparison) -> Iterator[Finding]:
             f"Alertmanager cannot notify by `{integration}`: {a_second(some[worst].during)} fail with `{reason}`",
             tuple(row(f"failed notifications, `{name}`", change, a_second) for name, change in some.items()),
         )
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -1,7 +1,7 @@
 """What is wrong with the service, by its derived series: errors, cache, memories, replies, what is sent to it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tools.why.compare import Change, Comparison
 from tools.why.finding import Finding, a_second, number, percent, row, took
@@ -23,6 +23,10 @@ WHO = {
 
 def _events(change: Change, now: Comparison) -> float:
     return change.during * now.during.seconds
+
+
+def _total(changes: Mapping[str, Change]) -> Change:
+    return Change(sum(one.before for one in changes.values()), sum(one.during for one in changes.values()))
 
 
 def errors(now: Comparison, component: str = "") -> Iterator[Finding]:
@@ -155,7 +159,7 @@ def kept(now: Comparison) -> Iterator[Finding]:
 def traffic(now: Comparison) -> Iterator[Finding]:
     """What is sent to us became something else."""
     requests = now.rates("webhook_requests_total", "status")
-    total = Change(*(sum(getattr(one, when) for one in requests.values()) for when in ("before", "during")))
+    total = _total(requests)
     rows = [row("requests", total, a_second)]
     rows += [row(f"requests, `{status}`", one, a_second) for status, one in sorted(requests.items()) if one.more]
     if not total.during:
@@ -185,7 +189,7 @@ def duplicates(now: Comparison) -> Iterator[Finding]:
 def lanes(now: Comparison) -> Iterator[Finding]:
     """Patients ask for other things."""
     found = now.rates("lane_classification_total", "lane")
-    total = Change(*(sum(getattr(one, when) for one in found.values()) for when in ("before", "during")))
+    total = _total(found)
     if not total.during:
         return
     shares = {

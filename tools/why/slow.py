@@ -9,7 +9,7 @@ from tools.base.errors import ToolError
 from tools.show import trace
 from tools.show.trace import Span
 from tools.why.compare import Change, Comparison
-from tools.why.finding import Finding, Row, row, took
+from tools.why.finding import Finding, Row, capital, row, took
 
 EVENTS = 5  # fewer say nothing
 TRACES = 8  # are read of each stretch
@@ -64,7 +64,7 @@ class Slow:
         kinds = {kind: change for kind, change in by_kind.items() if not math.isnan(change.during)}
         slower = [kind for kind, change in kinds.items() if change.during > step.limit and change.rose(1.5)]
         if not p95.rose(1.2):
-            yield Finding(f"{_capital(step.said)} take as long as before: P95 is {took(p95.during)}", (first,))
+            yield Finding(f"{capital(step.said)} take as long as before: P95 is {took(p95.during)}", (first,))
             return
         where, rows, ids = self._where(now)
         went = f"is {took(p95.during)}, with nothing before it to compare"
@@ -192,7 +192,3 @@ def _of(some: Collection[str], kinds: Collection[str], label: str) -> str:
     if len(some) == len(kinds) > 1:
         return f" (every {label})"
     return f" ({label} {', '.join(f'`{one}`' for one in sorted(some))})"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
