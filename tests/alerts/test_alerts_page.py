@@ -47,12 +47,15 @@ def alert(expression: str, **more: str) -> Alert:
 
 @pytest.mark.parametrize("expression", FORMS)
 def test_a_runbooks_first_line_is_what_its_rule_says(expression: str) -> None:
-    assert first_line(alert(expression), None) == f"Warning. `job` is late. {FORMS[expression]}"
+    said = f"Warning. `job` is late. {FORMS[expression]} Cause: `make why ALERT=Late`."
+    assert first_line(alert(expression), None) == said
 
 
-def test_the_target_stands_at_the_end_and_what_always_fires_says_so() -> None:
+def test_the_target_stands_before_who_names_the_cause_and_what_always_fires_says_so() -> None:
     said = first_line(alert("max(a) > 3", severity="critical"), Target(of="level", below=1))
-    assert said == "Critical. `job` is late. Limit: above 3. For: 5 min. Target: below 1."
+    assert said == (
+        "Critical. `job` is late. Limit: above 3. For: 5 min. Target: below 1. Cause: `make why ALERT=Late`."
+    )
     assert first_line(alert("vector(1)", severity="none"), None) == "Always fires."
 
 
