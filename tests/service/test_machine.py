@@ -52,6 +52,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     sink.close()
 
 
+@pytest.fixture(autouse=True)
+def healthy() -> None:
+    """The folder's backend is not needed here."""
+
+
 def restart(backend: Backend, variables: dict[str, str]) -> None:
     """Start service and worker anew, with these variables added."""
     for name in ("worker", "service"):
