@@ -11,7 +11,8 @@ from xdist.scheduler import LoadScopeScheduling
 UNITS = {
     "[unknown-numbers+": "drills of the path of a message",
     "[cache-hung+": "drills of the path of a message",
-    "tests/service/test_machine.py": "tests/service/test_machine.py",  # has a backend of its own
+    "tests/service/test_machine.py": "environment variables",  # has a backend of its own
+    "tests/process/test_variables.py": "environment variables",  # both read the sources of all packages
     "tests/service/": "tests/service",
 }
 """The unit of a test whose id has this part, if not its file."""
@@ -22,7 +23,7 @@ SECONDS = {
     "drills of the path of a message": 210,
     "tests/leaks/test_service_leaks.py": 200,
     "tests/e2e/test_main_job.py": 180,
-    "tests/service/test_machine.py": 180,
+    "environment variables": 200,
     "tests/e2e/test_processes.py": 170,
     "tests/backtest/test_editing_alerts.py": 150,
     "tests/collector/test_attack.py": 130,
@@ -41,7 +42,6 @@ SECONDS = {
     "tests/leaks/test_phoning_home.py": 35,
     "tests/alerts/test_inhibition.py": 30,
     "tests/collector/test_damaged_queue.py": 30,
-    "tests/process/test_variables.py": 30,
 }
 """How long the long ones take where several run; the others take less. Only their order depends on it."""
 
@@ -56,7 +56,7 @@ def longest_first(tests: list[pytest.Item]) -> None:
     tests.sort(key=lambda test: -SECONDS.get(unit(test.nodeid), 0))
 
 
-class Schedule(LoadScopeScheduling):
+class Schedule(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands out units in the order of their tests."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:

@@ -15,7 +15,8 @@ DRILL = "tests/drills/test_drills.py::test_every_alert[{}]"
 def test_a_unit_is_a_file_if_nothing_else_is_said() -> None:
     assert unit("tests/unit/test_reply.py::test_a[tests::b]") == "tests/unit/test_reply.py"
     assert unit("tests/service/test_start.py::test_a") == unit("tests/service/test_world.py::test_b") == "tests/service"
-    assert unit("tests/service/test_machine.py::test_a") == "tests/service/test_machine.py"
+    assert unit("tests/service/test_machine.py::test_a") == unit("tests/process/test_variables.py::test_b")
+    assert unit("tests/service/test_machine.py::test_a") != "tests/service"
     assert unit(DRILL.format("cache-hung+worker-away")) == unit(DRILL.format("unknown-numbers+unknown-event"))
     assert unit(DRILL.format("collector-hung")) == "tests/drills/test_drills.py"
 
