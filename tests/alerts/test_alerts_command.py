@@ -52,7 +52,7 @@ def said(capfd: Capture, *words: str) -> list[str]:
 
 
 def test_an_empty_system_says_so(stack: Stack, capfd: Capture) -> None:
-    until(lambda: heartbeat(stack), "the heart beats", seconds=60)
+    until(lambda: heartbeat(stack), "the heart beats")
     lines = said(capfd, "alerts")
     assert lines[:3] == ["Nothing fires.", "", "Nobody was notified yet."]
     assert lines[-1].startswith("The Watchdog was heard ")

@@ -329,7 +329,7 @@ def test_without_a_secret_the_others_are_told_and_as_soon_as_it_is_there_so_is_s
         until(lambda: failed(alertmanager, "slack") > 0, "Slack's failures are counted")
         assert alertmanager.receiver.sent("/slack") == []
         (tmp_path / "secrets" / "slack-url").write_text(f"{alertmanager.receiver.endpoint}/slack")
-        until(lambda: alertmanager.receiver.sent("/slack"), "Slack is told", seconds=60)
+        until(lambda: alertmanager.receiver.sent("/slack"), "Slack is told")
 
 
 def failed(alertmanager: Alertmanager, integration: str) -> float:
@@ -348,7 +348,7 @@ def test_a_file_in_secrets_switches_its_receiver_on_from_prometheus_to_its_addre
     try:
         with receiver.listening():
             stack.up(only=("prometheus", "alertmanager"))
-            [beat, *_] = until(lambda: receiver.sent("/heartbeat"), "the heart beats", seconds=60)
+            [beat, *_] = until(lambda: receiver.sent("/heartbeat"), "the heart beats")
     finally:
         stack.remove()
     assert beat.body["commonLabels"]["notify"] == "heartbeat,slack"

@@ -228,7 +228,7 @@ def take(calls: Any, body: bytes) -> None:
         assert code in {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
         return code is grpc.StatusCode.OK
 
-    until(is_taken, "the export is taken", seconds=60)
+    until(is_taken, "the export is taken")
 
 
 def post_all(url: str, bodies: Sequence[bytes | str], kind: str) -> None:
@@ -244,7 +244,7 @@ def post_all(url: str, bodies: Sequence[bytes | str], kind: str) -> None:
         httpx.Client(timeout=60, trust_env=False, headers=headers) as client,
         ThreadPoolExecutor(AT_ONCE) as threads,
     ):
-        list(threads.map(lambda body: until(lambda: is_taken(body), "the export is taken", seconds=60), bodies))
+        list(threads.map(lambda body: until(lambda: is_taken(body), "the export is taken"), bodies))
 
 
 def flooded_and_good(flood: Flood) -> Samples:

@@ -40,7 +40,7 @@ def make(target: str, stack: Stack) -> str:
     return output
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Everything that `make up` starts."""
     made = Stack(tmp_path_factory.mktemp("stack"), Ports.free(), store="jaeger")

@@ -45,7 +45,6 @@ def scene(stack: Stack) -> Iterator[Scene]:
     assert state(stack) == before
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("names", TOGETHER, ids="+".join)
 def test_every_alert_of_a_fault_is_notified_and_clears_and_then_all_is_as_before(
     scene: Scene, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -93,7 +92,6 @@ def stands_still(stack: Stack, name: str) -> bool:
     return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
-@pytest.mark.timeout(600)
 def test_a_drill_that_is_told_to_end_puts_everything_back_before_it_ends(stack: Stack) -> None:
     before = state(stack)
     slowed = "select count(*) from pg_trigger where not tgisinternal"
@@ -106,7 +104,6 @@ def test_a_drill_that_is_told_to_end_puts_everything_back_before_it_ends(stack: 
     assert state(stack) == before
 
 
-@pytest.mark.timeout(600)
 def test_what_a_killed_drill_has_left_is_undone_by_make_up_and_by_nobody_while_it_runs(stack: Stack) -> None:
     before = state(stack)
     with command(stack, "OtelCollectorQueueNearlyFull") as drill:

@@ -88,7 +88,7 @@ def by_endpoint(requests: Mapping[tuple[str, str], int]) -> Counter[tuple[str, .
 def same(fetch: Callable[[], object], expected: object, what: str) -> None:
     """Wait until both are equal; where they never are, show both."""
     try:
-        until(lambda: fetch() == expected, what, seconds=40, every=0.5)
+        until(lambda: fetch() == expected, what, every=0.5)
     except TimeoutError:
         assert fetch() == expected
 

@@ -108,7 +108,7 @@ def wait_for(backend: Backend, wanted: Answers) -> None:
     """Until both webhook metrics are exactly this; where they never are, show both."""
     for metric in ("webhook_requests_total", "webhook_request_duration_seconds_count"):
         with suppress(TimeoutError):
-            until(lambda metric=metric: counted(backend, metric) == wanted, metric, seconds=40, every=0.2)  # type: ignore[misc]
+            until(lambda metric=metric: counted(backend, metric) == wanted, metric, every=0.2)  # type: ignore[misc]
         assert counted(backend, metric) == wanted
 
 

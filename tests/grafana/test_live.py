@@ -154,7 +154,7 @@ def wanted(uid: str) -> dict[int, dict[str, frozenset[str]]]:
 def test_every_panel_shows_the_same_series_of_real_spans_as_of_the_filled_prometheus(live: Live, uid: str) -> None:
     live.send()
     try:
-        until(lambda: shown(live, uid) == wanted(uid), "all series are there", seconds=60, every=1)
+        until(lambda: shown(live, uid) == wanted(uid), "all series are there", every=1)
     except TimeoutError:
         assert shown(live, uid) == wanted(uid)
 
@@ -178,7 +178,7 @@ def test_each_diamond_leads_to_the_trace_of_the_very_span_that_it_shows(live: Li
             live.send()  # an exemplar lives one flush, and the scrape may have been late
         return found
 
-    for labels, exemplar in until(diamonds, "there is one", seconds=60, every=2):
+    for labels, exemplar in until(diamonds, "there is one", every=2):
         follow(live, labels, exemplar)
 
 

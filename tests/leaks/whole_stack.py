@@ -109,7 +109,7 @@ def plant(whole: Whole) -> None:
     for raw in webhook_canaries.raw_requests():
         whole.answers.append(_raw(whole, raw.replace(b"%SECRET%", whole.backend.secret.encode())))
         whole.inputs += 1
-    until(whole.idle, "all jobs are done", seconds=90)
+    until(whole.idle, "all jobs are done")
 
 
 def _raw(whole: Whole, content: bytes) -> bytes:
@@ -182,7 +182,7 @@ def fail_in_postgresql(whole: Whole) -> None:
     assert whole.post() == 503
     backend.stack.start("postgres")
     until(lambda: whole.post() == 200, "PostgreSQL is found again")
-    until(whole.idle, "all jobs are done", seconds=90)
+    until(whole.idle, "all jobs are done")
 
 
 def fail_in_redis(whole: Whole) -> None:
@@ -213,7 +213,7 @@ def fail_in_redis(whole: Whole) -> None:
 def among_echoes(whole: Whole) -> Iterator[None]:
     """Everybody answers with what they were sent, until the jobs are given up; the processes tell what they can."""
     backend, echo = whole.backend, Echo()
-    until(whole.idle, "all jobs are done", seconds=90)
+    until(whole.idle, "all jobs are done")
     with serving(echo) as url, rude_redis() as cache:
         for name in ("service", "worker"):
             backend.stack.stop(name)
@@ -223,7 +223,7 @@ def among_echoes(whole: Whole) -> Iterator[None]:
         backend.stack.start("service", TALKATIVE | places)
         for text in (webhook_canaries.MESSAGE, f"Oi. {ALL}"):
             assert whole.post(text_event(text)) == 200
-        until(whole.idle, "all jobs are given up", seconds=90)
+        until(whole.idle, "all jobs are given up")
         assert echo.asked["v1/embeddings"] >= len(MODELS)
         assert echo.asked["message/sendText"] >= len(REPLIES)
         whole.inputs += sum(echo.asked.values())
@@ -232,7 +232,7 @@ def among_echoes(whole: Whole) -> Iterator[None]:
 
 def settle(whole: Whole) -> None:
     """Wait until all jobs are done and all that the service sent is in Prometheus."""
-    until(whole.idle, "all jobs are done", seconds=90)
+    until(whole.idle, "all jobs are done")
     wait_counted(whole)
 
 
@@ -245,7 +245,7 @@ def wait_counted(whole: Whole) -> None:
         found = backend.http.get(url, params=query).json()["data"]["result"]
         return int(float(found[0]["value"][1])) if found else 0
 
-    until(lambda: counted() == webhooks(whole), "every request is counted", seconds=30, every=0.3)
+    until(lambda: counted() == webhooks(whole), "every request is counted", every=0.3)
 
 
 def webhooks(whole: Whole) -> int:

@@ -170,7 +170,7 @@ def main(folder: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", MEM0_TALKS], env=talking(folder), stderr=subprocess.DEVNULL
     ) as program:
-        until(lambda: outside.packets, "mem0 phones home where nobody forbids it", seconds=60)
+        until(lambda: outside.packets, "mem0 phones home where nobody forbids it")
         program.kill()
     tried("mem0")
     json.dump(found | {"version 6": outside.has_version_6}, sys.stdout)

@@ -45,7 +45,7 @@ class Monitored:
         """
         self.send(spans)
         wanted = expected(spans)
-        until(lambda: wanted.items() <= self.samples().items(), "Prometheus has counted them", seconds=40, every=0.2)
+        until(lambda: wanted.items() <= self.samples().items(), "Prometheus has counted them", every=0.2)
 
     def api(self, path: str, **parameters: str) -> Any:
         """The data of an answer of Prometheus' API."""

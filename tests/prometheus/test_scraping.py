@@ -43,7 +43,7 @@ def first_events(monitored: Monitored) -> None:
     until(lambda: monitored.api("query", query='up{job="otel-collector-derived"} == 1')["result"], "a first scrape")
     assert monitored.samples() == {}
     monitored.send(FIRST)
-    until(lambda: without_zeros(monitored.samples()) == expected(FIRST), "they are counted", seconds=40, every=0.2)
+    until(lambda: without_zeros(monitored.samples()) == expected(FIRST), "they are counted", every=0.2)
 
 
 def without_zeros(samples: Samples) -> Samples:
@@ -94,7 +94,7 @@ def test_exemplars_are_the_traces_that_were_sent(monitored: Monitored) -> None:
             monitored.send(FAMILIES)  # an exemplar lives one flush, and the scrape may have been late
         return all(shown.values())
 
-    until(every_metric_has_one, "every metric has an exemplar", seconds=40, every=1)
+    until(every_metric_has_one, "every metric has an exemplar", every=1)
     assert all(traces <= monitored.sent for traces in shown.values())
 
 

@@ -17,7 +17,7 @@ HOSTILE_ENVIRONMENT = {  # the whole folder runs under it: none of it may change
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """A running backend; a test that stops a part of it starts it again."""
     sink = Sink()

@@ -52,6 +52,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     sink.close()
 
 
+@pytest.fixture(autouse=True)
+def healthy() -> None:
+    """The folder's backend is not needed here."""
+
+
 def restart(backend: Backend, variables: dict[str, str]) -> None:
     """Start service and worker anew, with these variables added."""
     for name in ("worker", "service"):
@@ -252,7 +257,7 @@ def test_by_a_pooler_with_two_connections_each_message_has_one_reply_and_one_mem
         with ThreadPoolExecutor(8) as several:
             answers = list(several.map(plain.post, bodies))
         assert Counter(answer.status_code for answer in answers) == {200: len(bodies)}
-        until(lambda: all(map(plain.settled, numbers)), "all jobs are done", seconds=90)
+        until(lambda: all(map(plain.settled, numbers)), "all jobs are done")
         each = {"messages": 3, "reply jobs": 3, "memories": 3, "replies": 3}
         assert [plain.stored(number) for number in numbers] == [each] * len(numbers)
         assert plain.rows("select max(attempts) from jobs where patient = any(%s)", numbers) == [(0,)]
@@ -272,14 +277,14 @@ def test_the_workers_heartbeat_is_as_young_as_its_last_look_into_the_outbox(plai
 
     plain.stack.kill("postgres")
     try:
-        until(lambda: failures() > 0, "the outbox is away", seconds=60)
+        until(lambda: failures() > 0, "the outbox is away")
         heartbeat.unlink(missing_ok=True)
         before = failures()
-        until(lambda: failures() > before + 6, "each of its six has tried in vain", seconds=60)
+        until(lambda: failures() > before + 6, "each of its six has tried in vain")
         assert not heartbeat.exists()
     finally:
         plain.stack.start("postgres")
-    until(heartbeat.exists, "the worker looks into the outbox again", seconds=60)
+    until(heartbeat.exists, "the worker looks into the outbox again")
 
 
 def test_health_tells_of_spans_that_do_not_get_through_to_a_collector_that_is_up(plain: Backend) -> None:
@@ -291,7 +296,7 @@ def test_health_tells_of_spans_that_do_not_get_through_to_a_collector_that_is_up
 
     assert (health()["status"], health()["spans_waiting_seconds"]) == ("ok", 0)
     plain.post(event(patient()))
-    until(lambda: health()["status"] == "degraded", "the spans have waited for long", seconds=60)
+    until(lambda: health()["status"] == "degraded", "the spans have waited for long")
     assert health()["checks"] == {"postgresql": "up", "redis": "up", "collector": "up"}
     restart(plain, {})
     until(lambda: health()["status"] == "ok", "another process has a Collector")

@@ -70,7 +70,7 @@ def test_postgresql_away_means_503_no_reply_and_one_reply_after_evolutions_retry
     assert backend.replies(number) == []
     backend.stack.start("postgres")
     assert backend.post(body).json() == {"status": "success", "lane": "price"}
-    until(lambda: backend.settled(number), "mem0 has connections again, and the jobs are done", seconds=60)
+    until(lambda: backend.settled(number), "mem0 has connections again, and the jobs are done")
     assert backend.stored(number) == {"messages": 1, "reply jobs": 1, "memories": 1, "replies": 1}
 
 

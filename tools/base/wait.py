@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 20, every: float = 0.05) -> T:
-    """The first true value of `condition`.
+def until(condition: Callable[[], T], what: str, seconds: float = 120, every: float = 0.05) -> T:
+    """The first true value of `condition`; `seconds` are the patience with a machine that has much else to do.
 
     Raises:
         TimeoutError: it was not true within `seconds`.

@@ -248,7 +248,8 @@ def contract(outcome: Replayed, wanted: Samples, rules: Contract) -> Iterator[Ch
 
 def _broken(outcome: Replayed, wanted: Samples, metric: Metric, rules: Contract) -> Iterator[str]:
     """What is wrong about one documented metric: labels, edges, numbers, exemplars; each said once."""
-    shown = {key: number for key, number in outcome.samples.items() if key[0] in metric.samples}
+    names = set(metric.samples)
+    shown = {key: number for key, number in outcome.samples.items() if key[0] in names}
     problems = {undocumented(name, dict(labels), rules) for name, labels in shown} - {""}
     if problems:
         first, *further = sorted(problems, key=lambda text: ("_bucket" in text, text))
@@ -258,7 +259,7 @@ def _broken(outcome: Replayed, wanted: Samples, metric: Metric, rules: Contract)
         if f"{limit:g}" not in edges:
             what = "target" if metric.target and limit == metric.target.value else "alert threshold"
             yield f"its {what} {limit:g} s is no edge any more: nothing can tell what lies above it"
-    promised = {key: number for key, number in wanted.items() if key[0] in metric.samples}
+    promised = {key: number for key, number in wanted.items() if key[0] in names}
     missing = len(promised.keys() - shown.keys())
     wrong = sum(1 for key, number in promised.items() if shown.get(key, number) != number)
     surplus = 0 if problems else len(shown.keys() - promised.keys())
@@ -272,12 +273,14 @@ def _broken(outcome: Replayed, wanted: Samples, metric: Metric, rules: Contract)
 
 def effects(base: Replayed, edit: Replayed, users: list[Consumer]) -> Iterator[Effect]:
     """Whose selectors no longer find anything, or find something else; through recorded names too."""
+    series = _by_name(base.samples), _by_name(edit.samples)
+    own = {use: _fate(base, edit, series, use) for user in users for use in user.uses}
     state: dict[str, Fate] = {}
     through: dict[Consumer, tuple[Fate, set[str]]] = {}
     for _ in range(len(users) + 1):  # until what recording rules pass on has reached everybody
         before = dict(state)
         for user in users:
-            fates = {use.sample: _fate(base, edit, use) or state.get(use.sample) for use in user.uses}
+            fates = {use.sample: own[use] or state.get(use.sample) for use in user.uses}
             if samples := {sample for sample, fate in fates.items() if fate}:
                 worst: Fate = "goes blind" if "goes blind" in fates.values() else "changes meaning"
                 through[user] = (worst, samples)
@@ -298,24 +301,35 @@ def effects(base: Replayed, edit: Replayed, users: list[Consumer]) -> Iterator[E
     yield from sorted(found, key=lambda effect: (effect.what != "goes blind", effect.who))
 
 
-def _fate(base: Replayed, edit: Replayed, use: Use) -> Fate | None:
+Series = dict[str, list[tuple[dict[str, str], float]]]
+"""Labels and value of all samples, by their name."""
+
+
+def _by_name(samples: Samples) -> Series:
+    found: Series = {}
+    for (name, labels), number in samples.items():
+        found.setdefault(name, []).append((dict(labels), number))
+    return found
+
+
+def _fate(base: Replayed, edit: Replayed, series: tuple[Series, Series], use: Use) -> Fate | None:
     """What becomes of one selector: it finds nothing any more, or something else."""
     if use.sample in base.health:
         needed = {matcher.label for matcher in use.matchers} & base.health[use.sample]
         return (
             None if needed <= edit.health.get(use.sample, frozenset()) and use.sample in edit.health else "goes blind"
         )
-    old, new = (_selected(one.samples, use) for one in (base, edit))
+    old, new = (_selected(one, use) for one in series)
     if old and not new:
         return "goes blind"
     return "changes meaning" if old != new else None
 
 
-def _selected(samples: Samples, use: Use) -> dict[Labels, float]:
+def _selected(series: Series, use: Use) -> dict[Labels, float]:
     """What a selector finds, summed by the labels that the expression around it names."""
     found: dict[Labels, float] = {}
-    for (name, labels), number in samples.items():
-        if name == use.sample and all(matcher.takes(dict(labels).get(matcher.label, "")) for matcher in use.matchers):
-            kept = frozenset((label, value) for label, value in labels if label in use.grouped)
+    for labels, number in series.get(use.sample, []):
+        if all(matcher.takes(labels.get(matcher.label, "")) for matcher in use.matchers):
+            kept = frozenset((label, value) for label, value in labels.items() if label in use.grouped)
             found[kept] = round(found.get(kept, 0) + number, 9)
     return found

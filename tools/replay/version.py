@@ -29,7 +29,8 @@ from tools.replay.collector import OPEN_METRICS, Collector, exemplars
 from tools.replay.workload import Workload
 
 FLUSH = 0.4  # of span_metrics in both versions, whatever their YAML says: an answer in seconds, not in minutes
-STILL = 4 * FLUSH  # nothing moves any more: a new counter shows its value at the second flush
+STILL = 8  # looks, two a flush, at which nothing moved: a new counter shows its value at the second flush
+REPEATS = 5
 GRPC, HTTP = ("otlp_grpc", "otlp"), ("otlp_http", "otlphttp")
 COST_SPANS = 10_000
 COST_ROUNDS = 5
@@ -115,13 +116,16 @@ class Version:
         Raises:
             CannotRunError: it refuses, or ends.
         """
-        for request in workload.requests:
-            self._send(request)
-        self._settle()
+        late = self._sent_and_settled(workload)
         try:
             self._keep(workload.canaries)
         except (RuntimeError, OSError) as error:
             raise CannotRunError(f"{self.name}: {_reason(error)}") from error
+        documented = set().union(*(one.derived for one in workload.contracts)) & self.outcome.meaning.keys()
+        for _ in range(REPEATS):
+            if not late or documented <= self.outcome.exemplars:  # each is shown for one flush
+                break
+            late = self._sent_and_settled(workload)
 
     def measure(self, payloads: Sequence[bytes]) -> float:
         """CPU seconds of taking these exports."""
@@ -132,6 +136,11 @@ class Version:
             call(payload, timeout=10)
         return float(sum(process.cpu_times()[:2]) - before)
 
+    def _sent_and_settled(self, workload: Workload) -> bool:
+        for request in workload.requests:
+            self._send(request)
+        return self._settle()
+
     def _send(self, request: Request) -> None:
         path = METRICS if hasattr(request, "resource_metrics") else TRACES
         try:
@@ -139,27 +148,30 @@ class Version:
         except grpc.RpcError as error:
             raise CannotRunError(f"{self.name}: an export was refused: {error.details()}") from error
 
-    def _settle(self) -> None:
-        """Until it shows what it has shown before, and the stores got all or no more."""
+    def _settle(self) -> bool:
+        """Until it shows what it showed before, and the stores got all or no more; whether a look was a flush late."""
         last: tuple[object, ...] = ()
-        since = time.monotonic()
+        same = 0  # no seconds: where the Collector has to wait for the CPU, so has each look at it
+        late, looked = False, time.monotonic()
 
         def still() -> bool:
-            nonlocal last, since
+            nonlocal last, same, late, looked
+            late, looked = late or time.monotonic() - looked > FLUSH, time.monotonic()
             for name, ids in exemplars(self.collector.exposition(OPEN_METRICS)):
                 self.outcome.exemplars.add(name)
                 self.outcome.linked.add(ids["trace_id"])
             # Sums are left out: added up in another order at each flush, their last digit changes for ever.
             lines = [line for line in self.collector.exposition().splitlines() if "_sum{" not in line]
             seen = (*lines, *(len(sink.requests) for sink in self.sinks.values()))
-            if seen != last:
-                last, since = seen, time.monotonic()
-            return time.monotonic() - since > STILL
+            same = same + 1 if seen == last else 0
+            last = seen
+            return same >= STILL
 
         try:
-            until(still, "the counts stand still", seconds=30, every=FLUSH / 2)
+            until(still, "the counts stand still", every=FLUSH / 2)
         except (RuntimeError, OSError, TimeoutError) as error:
             raise CannotRunError(f"{self.name}: {_reason(error)}") from error
+        return late
 
     def _keep(self, canaries: Canaries) -> None:
         outcome = self.outcome
