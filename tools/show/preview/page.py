@@ -18,7 +18,8 @@ h2 { margin: 40px 0 4px; } h3 { font-size: 15px; margin: 8px 0 2px; } h2 + p { m
 .row { font-size: 18px; grid-column: 1 / -1; margin: 20px 0 0; }
 figure { margin: 0; } figure img { display: block; height: auto; max-width: 100%; }
 figcaption p { color: #a0a0ad; font-size: 13px; margin: 2px 0 8px; overflow-wrap: anywhere; }
-@media (max-width: 1100px) { .panels { grid-template-columns: minmax(0, 1fr); } figure { grid-area: auto !important; } }
+@media (max-width: 1100px) { .panels { grid-template-columns: minmax(0, 1fr); } .panels > * { grid-row: auto !important; }
+  figure { grid-column: auto !important; } }
 """
 
 
