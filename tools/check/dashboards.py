@@ -18,6 +18,7 @@ from tools.check.dashboard_promises import (
     LINES,
     LISTED,
     LISTS,
+    MARKS,
     NORMAL,
     NOT_NAMES,
     PAGES,
@@ -109,6 +110,11 @@ def marks_survive_every_range(it: Dashboard) -> Iterator[str]:
             yield f"{one['name']} is lost between two steps"
         if "ALERTS" in one["expr"] and not one["expr"].startswith("count by (severity) ("):
             yield f"{one['name']} lays one region over another"
+    marked = [(re.findall(r'severity="(\w+)"', one["expr"]), one["iconColor"]) for one in it.annotations]
+    if [(severity, colour) for (severity,), colour in filter(lambda one: one[0], marked)] != [*MARKS.items()][::-1]:
+        yield "critical alerts and warnings are not told apart, or warnings lie over critical ones"
+    if {colour for severity, colour in marked if not severity} & set(MARKS.values()):
+        yield "what is no alert is marked as one"
 
 
 def asks_the_chosen_source(it: Dashboard) -> Iterator[str]:
