@@ -174,6 +174,18 @@ def _named(panel: Json) -> list[str]:
     return re.findall(r"docs/runbooks/(\w+)\.md", panel["description"])
 
 
+def names_of_values_have_room(it: Dashboard) -> Iterator[str]:
+    """At a width of 1280 pixels a column has 50, a row 38, a letter 8; tiles beside each other share the panel's."""
+    for panel in it.shown:
+        names = PANELS[it.uid].get(panel["id"], {})
+        if panel["type"] != "stat" or len(names) < 2:
+            continue
+        width, height = panel["gridPos"]["w"] * 50, panel["gridPos"]["h"] * 38
+        beside = panel["options"]["orientation"] != "horizontal" and width > height
+        if max(map(len, names)) * 8 > width / (len(names) if beside else 1):
+            yield f"{panel['id']} cuts the names of its values"
+
+
 def asks_for_now_or_for_a_range(it: Dashboard) -> Iterator[str]:
     """A stat is now: the newest value of a range may be six hours old. It says so where there is none."""
     for panel, target in it.targets:
@@ -339,6 +351,7 @@ PROMISES: tuple[Promise, ...] = (
     offers_the_variables,
     looks_over_the_right_windows,
     asks_for_now_or_for_a_range,
+    names_of_values_have_room,
     is_grey_when_nothing_arrives,
     exemplars_come_from_raw_buckets,
     is_described,
