@@ -234,6 +234,16 @@ def test_a_mapped_value_shows_its_word() -> None:
     assert pictures[3] == pictures[4]
 
 
+def test_a_mapped_range_shows_its_word_up_to_both_ends() -> None:
+    options = {"from": -3, "to": -1, "result": {"text": "overspent"}}
+    shown = panel("stat", {"mappings": [{"type": "range", "options": options}], "thresholds": {"steps": []}})
+    inside, end, below, above = (
+        draw(shown, Content(WINDOW, [drawn([value], shown)]), dt.UTC).tobytes() for value in (-2.0, -1.0, -3.5, -0.5)
+    )
+    assert inside == end
+    assert len({inside, below, above}) == 3
+
+
 def test_an_exemplar_is_a_diamond_and_what_was_annotated_is_shaded() -> None:
     shown = panel()
     content = Content(WINDOW, [drawn(1.0, shown)])

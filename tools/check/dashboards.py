@@ -26,12 +26,12 @@ from tools.check.dashboard_promises import (
     RUNBOOKS,
     SCHEMA,
     SOURCE,
+    TEXTS,
     TILES,
     TITLES,
     TYPES,
     UNITS,
     UNKNOWN,
-    UP_AND_DOWN,
     VARIABLES,
 )
 from tools.check.dashboard_series import as_alerted, axes_fit, lines_are_the_alerts, overrides_are_of_series
@@ -201,7 +201,7 @@ def asks_for_now_or_for_a_range(it: Dashboard) -> Iterator[str]:
             shown = (panel["options"]["textMode"], panel["options"]["colorMode"])
             if shown != ("value_and_name" if several else "auto", "background"):
                 yield f"{panel['id']} does not name its values, or is not coloured"
-            if panel["fieldConfig"]["defaults"]["mappings"] != [*(UP_AND_DOWN if panel["id"] == 42 else []), UNKNOWN]:
+            if panel["fieldConfig"]["defaults"]["mappings"] != [*TEXTS.get((it.uid, panel["id"]), []), UNKNOWN]:
                 yield f"{panel['id']} has other texts"
         if (target.get("format") == "heatmap") != (panel["type"] == "heatmap"):
             yield f"{panel['id']}: only a heatmap takes buckets"

@@ -54,9 +54,11 @@ def _tile(picture: Picture, box: Box, one: Drawn, named: bool) -> None:
 
 def _mapped(value: float, one: Drawn) -> str | None:
     for mapping in one.field.get("mappings", []):
-        found = mapping["options"].get(f"{value:g}") if mapping["type"] == "value" else None
-        if found:
+        options = mapping["options"]
+        if mapping["type"] == "value" and (found := options.get(f"{value:g}")):
             return str(found["text"])
+        if mapping["type"] == "range" and options["from"] <= value <= options["to"]:
+            return str(options["result"]["text"])
     return None
 
 
