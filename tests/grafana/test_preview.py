@@ -79,6 +79,7 @@ def test_all_of_a_variable_is_everything_and_several_are_alternatives() -> None:
 def test_values_are_written_with_their_unit(value: float, unit: str | None, decimals: int | None, text: str) -> None:
     assert formatted(value, unit, decimals) == text
 
+
 def drawn(values: float | list[float], panel: Panel, name: str = "one", shade: str = BLUE, **labels: str) -> Drawn:
     """A series of the panel."""
     many = values if isinstance(values, list) else [values] * POINTS
@@ -233,6 +234,16 @@ def test_a_mapped_value_shows_its_word() -> None:
     assert pictures[3] == pictures[4]
 
 
+def test_a_mapped_range_shows_its_word_up_to_both_ends() -> None:
+    options = {"from": -3, "to": -1, "result": {"text": "overspent"}}
+    shown = panel("stat", {"mappings": [{"type": "range", "options": options}], "thresholds": {"steps": []}})
+    inside, end, below, above = (
+        draw(shown, Content(WINDOW, [drawn([value], shown)]), dt.UTC).tobytes() for value in (-2.0, -1.0, -3.5, -0.5)
+    )
+    assert inside == end
+    assert len({inside, below, above}) == 3
+
+
 def test_an_exemplar_is_a_diamond_and_what_was_annotated_is_shaded() -> None:
     shown = panel()
     content = Content(WINDOW, [drawn(1.0, shown)])
@@ -252,6 +263,16 @@ def test_a_stat_has_the_colour_of_the_threshold_that_it_reaches(value: float, sh
     shown = panel("stat", {"unit": "percentunit", "thresholds": {"steps": steps}})
     picture = draw(shown, Content(WINDOW, [drawn([value], shown)]), dt.UTC)
     assert pixels(picture, colour(shade)).mean() > 0.7
+
+
+def test_horizontal_tiles_lie_below_each_other_in_the_panels_width() -> None:
+    steps = {"steps": [{"color": "red", "value": None}]}
+    shown = panel("stat", {"thresholds": steps}, options={"orientation": "horizontal", "textMode": "value_and_name"})
+    series = [drawn([value], shown, name=f"a rather long name {value}") for value in (1.0, 2.0)]
+    picture = pixels(draw(shown, Content(WINDOW, series), dt.UTC), colour("red"))
+    assert (picture.mean(axis=1) > 0.9).any()
+    middle = picture[:, size(12, 9)[0] // 2]
+    assert np.flatnonzero(np.diff(middle.astype(int)) == 1).size == 2
 
 
 def test_a_panel_without_values_says_so_in_the_dashboards_words() -> None:

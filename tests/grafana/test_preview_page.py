@@ -32,6 +32,7 @@ addEventListener("load", () => {
       .some(other => { const a = figure.getBoundingClientRect(), b = other.getBoundingClientRect();
         return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1; })).length,
     wider: document.documentElement.scrollWidth > innerWidth,
+    tops: [...document.querySelectorAll("h2, .row, figure")].map(one => Math.round(one.getBoundingClientRect().top)),
   };
   document.getElementById("probe").textContent = JSON.stringify(seen);
 });
@@ -82,6 +83,7 @@ def test_the_page_shows_every_panel_without_a_server_or_anything_from_elsewhere(
     inside = {(page.parent / one.uid / f"{shown.data['id']}.png").as_uri() for one, shown in pictures}
     assert set(seen["asked"]) <= inside | {"data:,"}
     assert (seen["overlapping"], seen["wider"]) == (0, False)
+    assert seen["tops"] == sorted(seen["tops"]), "a row's heading stands among the panels of another"
     assert "CONSOLE" not in run.stderr
 
 

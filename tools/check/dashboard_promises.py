@@ -69,10 +69,22 @@ LISTS = {"healthcare-backend": {16: '{severity="critical"}', 17: '{severity=~"wa
 """The lists of alerts, from top to bottom: critical ones are first by their place, as Grafana sorts by no severity."""
 LIFE = 'mem0_write_queue_size{job=~"$job"}'
 """The sign of life of the service and all between: gone at once when a scrape fails, unlike a rate."""
-TILES = {"healthcare-backend": range(10, 16), "otel-collector": range(0)}
+TILES: dict[str, tuple[int, ...]] = {"healthcare-backend": (*range(10, 16), 20), "otel-collector": ()}
 UNKNOWN = {"options": {"match": "null", "result": {"color": "#6e6e6e", "index": 9}}, "type": "special"}
 """A tile that knows nothing is grey."""
+MARKS = {"critical": "red", "warning": "orange"}
+"""Colours of the times while alerts fire: a warning may last for hours, and nothing else is red then."""
+OVERSPENT = [
+    {"options": {"from": -1_000_000, "result": {"index": 0, "text": "below -100%"}, "to": -1}, "type": "range"}
+]
+"""A young budget is soon overspent many times, which says nothing more. Grafana 9.4 takes no open end for -∞."""
 UP_AND_DOWN = [{"options": {"0": {"index": 0, "text": "down"}, "1": {"index": 1, "text": "up"}}, "type": "value"}]
+TEXTS = {
+    ("healthcare-backend", 15): OVERSPENT,
+    ("healthcare-backend", 20): OVERSPENT,
+    ("healthcare-backend", 42): UP_AND_DOWN,
+}
+"""What tiles say in place of values."""
 COLOUR = re.compile(r"((super-light|light|semi-dark|dark)-)?(blue|green|orange|purple|red|yellow)|text|#[0-9a-f]{6}")
 OVERRIDDEN = (
     {"color", "unit", "min", "max", "thresholds"}

@@ -242,15 +242,18 @@ OF_TWO_LANES: dict[int, dict[str, Shown]] = {
     31: {lane: BACKEND[31][lane] for lane in ("faq", "price")},
 }
 
-_ALERTS = [(FULL, f"Alerts fire: {severity}", "which: the list of alerts") for severity in ("critical", "warning")]
+_ALERTS = {
+    name: [(FULL, f"Alerts fire: {severity}", "which: the list of alerts")]
+    for name, severity in (("Warnings", "warning"), ("Critical alerts", "critical"))
+}
 _RESTART = [(FULL, "The Collector started", "counters begin at 0")]  # one of two
 ANNOTATIONS: dict[str, dict[str, list[tuple[int, str, str]]]] = {
     "healthcare-backend": {
-        "Firing alerts": _ALERTS,
+        **_ALERTS,
         "Deploys and restarts of the service": [(FULL, "A process of the service started", JOB)],
         "Restarts of the Collector": _RESTART,
     },
-    "otel-collector": {"Firing alerts": _ALERTS, "Restarts of the Collector": _RESTART},
+    "otel-collector": {**_ALERTS, "Restarts of the Collector": _RESTART},
 }
 """Time, title and text of what is marked; STILL, when the same alerts fire, is not asked about."""
 _MARKED = 60  # seconds, the shortest step of marks

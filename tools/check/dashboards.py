@@ -18,6 +18,7 @@ from tools.check.dashboard_promises import (
     LINES,
     LISTED,
     LISTS,
+    MARKS,
     NORMAL,
     NOT_NAMES,
     PAGES,
@@ -25,12 +26,12 @@ from tools.check.dashboard_promises import (
     RUNBOOKS,
     SCHEMA,
     SOURCE,
+    TEXTS,
     TILES,
     TITLES,
     TYPES,
     UNITS,
     UNKNOWN,
-    UP_AND_DOWN,
     VARIABLES,
 )
 from tools.check.dashboard_series import as_alerted, axes_fit, lines_are_the_alerts, overrides_are_of_series
@@ -109,6 +110,11 @@ def marks_survive_every_range(it: Dashboard) -> Iterator[str]:
             yield f"{one['name']} is lost between two steps"
         if "ALERTS" in one["expr"] and not one["expr"].startswith("count by (severity) ("):
             yield f"{one['name']} lays one region over another"
+    marked = [(re.findall(r'severity="(\w+)"', one["expr"]), one["iconColor"]) for one in it.annotations]
+    if [(severity, colour) for (severity,), colour in filter(lambda one: one[0], marked)] != [*MARKS.items()][::-1]:
+        yield "critical alerts and warnings are not told apart, or warnings lie over critical ones"
+    if {colour for severity, colour in marked if not severity} & set(MARKS.values()):
+        yield "what is no alert is marked as one"
 
 
 def asks_the_chosen_source(it: Dashboard) -> Iterator[str]:
@@ -168,6 +174,18 @@ def _named(panel: Json) -> list[str]:
     return re.findall(r"docs/runbooks/(\w+)\.md", panel["description"])
 
 
+def names_of_values_have_room(it: Dashboard) -> Iterator[str]:
+    """At a width of 1280 pixels a column has 50, a row 38, a letter 8; tiles beside each other share the panel's."""
+    for panel in it.shown:
+        names = PANELS[it.uid].get(panel["id"], {})
+        if panel["type"] != "stat" or len(names) < 2:
+            continue
+        width, height = panel["gridPos"]["w"] * 50, panel["gridPos"]["h"] * 38
+        beside = panel["options"]["orientation"] != "horizontal" and width > height
+        if max(map(len, names)) * 8 > width / (len(names) if beside else 1):
+            yield f"{panel['id']} cuts the names of its values"
+
+
 def asks_for_now_or_for_a_range(it: Dashboard) -> Iterator[str]:
     """A stat is now: the newest value of a range may be six hours old. It says so where there is none."""
     for panel, target in it.targets:
@@ -183,7 +201,7 @@ def asks_for_now_or_for_a_range(it: Dashboard) -> Iterator[str]:
             shown = (panel["options"]["textMode"], panel["options"]["colorMode"])
             if shown != ("value_and_name" if several else "auto", "background"):
                 yield f"{panel['id']} does not name its values, or is not coloured"
-            if panel["fieldConfig"]["defaults"]["mappings"] != [*(UP_AND_DOWN if panel["id"] == 42 else []), UNKNOWN]:
+            if panel["fieldConfig"]["defaults"]["mappings"] != [*TEXTS.get((it.uid, panel["id"]), []), UNKNOWN]:
                 yield f"{panel['id']} has other texts"
         if (target.get("format") == "heatmap") != (panel["type"] == "heatmap"):
             yield f"{panel['id']}: only a heatmap takes buckets"
@@ -333,6 +351,7 @@ PROMISES: tuple[Promise, ...] = (
     offers_the_variables,
     looks_over_the_right_windows,
     asks_for_now_or_for_a_range,
+    names_of_values_have_room,
     is_grey_when_nothing_arrives,
     exemplars_come_from_raw_buckets,
     is_described,

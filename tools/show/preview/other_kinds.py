@@ -20,7 +20,8 @@ def stat(picture: Picture, panel: Panel, content: Content) -> None:
         return
     named = panel.options.get("textMode") == "value_and_name"
     count = len(content.series)
-    across = count if picture.width > picture.height else 1
+    beside = picture.width > picture.height and panel.options.get("orientation") != "horizontal"
+    across = count if beside else 1
     down = -(-count // across)
     box = Box(8, 30, picture.width - 16, picture.height - 38)
     width, height = (box.width + 4) / across - 4, (box.height + 4) / down - 4
@@ -38,6 +39,11 @@ def _tile(picture: Picture, box: Box, one: Drawn, named: bool) -> None:
     largest = min(22.0, box.height * 0.4, 22 * (box.width - 14) / picture.measure(words, 22, "bold"))
     middle = box.left + box.width / 2
     below = box.top + box.height / 2
+    if named and box.width > 2.5 * box.height:  # as Grafana's wide layout
+        right = box.left + box.width - 10
+        width = picture.text(right, below, words, ha="right", color=ink, size=largest, weight="bold")
+        picture.text(box.left + 10, below, shortened(picture, one.name, box.width - width - 40), color=ink)
+        return
     if named:
         picture.text(
             middle, box.top + box.height * 0.25, shortened(picture, one.name, box.width - 8), ha="center", color=ink
@@ -48,9 +54,11 @@ def _tile(picture: Picture, box: Box, one: Drawn, named: bool) -> None:
 
 def _mapped(value: float, one: Drawn) -> str | None:
     for mapping in one.field.get("mappings", []):
-        found = mapping["options"].get(f"{value:g}") if mapping["type"] == "value" else None
-        if found:
+        options = mapping["options"]
+        if mapping["type"] == "value" and (found := options.get(f"{value:g}")):
             return str(found["text"])
+        if mapping["type"] == "range" and options["from"] <= value <= options["to"]:
+            return str(options["result"]["text"])
     return None
 
 

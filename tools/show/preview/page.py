@@ -18,7 +18,8 @@ h2 { margin: 40px 0 4px; } h3 { font-size: 15px; margin: 8px 0 2px; } h2 + p { m
 .row { font-size: 18px; grid-column: 1 / -1; margin: 20px 0 0; }
 figure { margin: 0; } figure img { display: block; height: auto; max-width: 100%; }
 figcaption p { color: #a0a0ad; font-size: 13px; margin: 2px 0 8px; overflow-wrap: anywhere; }
-@media (max-width: 1100px) { .panels { grid-template-columns: minmax(0, 1fr); } figure { grid-area: auto !important; } }
+@media (max-width: 1100px) { .panels { grid-template-columns: minmax(0, 1fr); }
+  .panels > * { grid-row: auto !important; } figure { grid-column: auto !important; } }
 """
 
 
@@ -44,7 +45,8 @@ def page(dashboards: Sequence[Dashboard], source: str, when: str) -> str:
 <h1>Preview of the dashboards</h1>
 <p class="notice">{NOTICE}</p>
 <p>From {html.escape(source)}; {html.escape(when)}. Dashed horizontal lines are thresholds, shaded times are what the
-dashboard annotates (red: an alert fired), pink diamonds are requests whose trace can be opened.</p>
+dashboard annotates (red: a critical alert fired; orange: a warning), pink diamonds are requests whose trace can be
+opened.</p>
 {parts}
 </body>
 </html>
