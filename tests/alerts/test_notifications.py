@@ -301,6 +301,7 @@ def test_objectives_that_burn_together_are_one_notification(tmp_path: Path) -> N
 
 # What is held back
 
+
 def test_outside_of_clinic_hours_information_waits_and_nothing_else_does(tmp_path: Path) -> None:
     far = (datetime.now(UTC) + timedelta(days=3)).strftime("%A").lower()
     config = shipped_configuration() | {"inhibit_rules": [], "time_intervals": opening(far)}

@@ -79,6 +79,7 @@ def test_all_of_a_variable_is_everything_and_several_are_alternatives() -> None:
 def test_values_are_written_with_their_unit(value: float, unit: str | None, decimals: int | None, text: str) -> None:
     assert formatted(value, unit, decimals) == text
 
+
 def drawn(values: float | list[float], panel: Panel, name: str = "one", shade: str = BLUE, **labels: str) -> Drawn:
     """A series of the panel."""
     many = values if isinstance(values, list) else [values] * POINTS
