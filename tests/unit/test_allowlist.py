@@ -88,6 +88,8 @@ def test_a_value_of_another_type_does_not_leave(key: str, given: Any, left: obje
 @pytest.mark.parametrize("name", [None, 5, ["mem0.write"], b"mem0.write"])
 def test_a_name_that_is_no_text_does_not_leave(name: object) -> None:
     assert contract().name(name) == "other"
+    if not isinstance(name, list):
+        assert Span.FromString(wire.SPAN_NAMES[name]).name == "other"
 
 
 def test_what_is_remembered_of_names_is_bounded_and_none_of_them_is_a_patients() -> None:
