@@ -30,14 +30,14 @@ START = 1_700_000_000_000_000_000
 _LIMITS = SpanLimits(max_events=128)
 
 
-def clean(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
-    """A copy of the span with ids, times, kind, status code and what the contract allows, of this resource if given."""
+def clean(span: ReadableSpan) -> ReadableSpan:
+    """A copy of the span with ids, times, kind, status code and what the contract allows."""
     rules = contract()
     return ReadableSpan(
         name=_name(span.name),
         context=_context(span.get_span_context()),
         parent=_context(span.parent),
-        resource=resource or span.resource,
+        resource=span.resource,
         attributes=_kept(span.attributes, rules.span),
         events=[
             Event(_name(event.name), _kept(event.attributes, rules.event), event.timestamp) for event in span.events
@@ -118,6 +118,7 @@ def of_the_sdk(program: Program) -> Outcome:
     clock, ended = Clock(), _Ended()
     provider = TracerProvider(
         sampler=ALWAYS_ON,
+        resource=Resource.get_empty(),
         id_generator=Ids(),
         span_limits=_LIMITS,
         shutdown_on_exit=False,
@@ -133,7 +134,7 @@ def of_the_sdk(program: Program) -> Outcome:
 def of_ours(program: Program) -> Outcome:
     """A program's outcome with the product's tracer."""
     clock, lost, provider = Clock(), LostSpans(), Provider()
-    provider.open(lost)
+    provider.start(lost)
     with mock.patch.object(spans, "time_ns", clock), mock.patch.object(spans, "_ids", Ids()):
         saw = program(provider.get_tracer(SCOPE), clock)
     bodies = []

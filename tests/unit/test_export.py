@@ -343,6 +343,30 @@ def test_while_the_collector_is_away_spans_are_taken_all_the_same(
     assert spool.waiting_seconds > 0
 
 
+def test_spans_are_taken_while_the_batches_of_an_outage_go_out(
+    collector: Sink, spool: Spool, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector.answer("refuse")
+    make_one_batch(tracer, ["lane.classify"])
+    until(lambda: collector.asked, "the sender has the first in hand")
+    for _ in range(3):
+        make_one_batch(tracer, ["lane.classify"])
+        spool._collect()
+    until(lambda: spool.taken == 4, "all are buffered")
+    monkeypatch.setattr(export, "_TICK_SECONDS", 0)
+    taken: list[int] = []
+
+    def deliver(_: object) -> list[object]:
+        make(tracer, len(taken) == 0)
+        taken.append(spool.taken)
+        return []
+
+    monkeypatch.setattr(spool, "_deliver", deliver)
+    collector.answer("take")
+    until(lambda: len(taken) == 4, "the rest and the new one went out")
+    assert taken == [4, 5, 5, 5]
+
+
 def test_a_flush_does_not_wait_for_the_next_turn(
     collector: Sink, spool: Spool, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +379,7 @@ def test_a_flush_does_not_wait_for_the_next_turn(
 
 
 def test_batches_are_bounded_in_spans_and_in_bytes(provider: Provider, tracer: Tracer, lost: LostSpans) -> None:
-    provider.open(lost)
+    provider.start(lost)
     make(tracer, tracers.BATCH_SPANS + 1)
     assert [sum(len(spans) for _, spans in provider.take()) for _ in range(3)] == [tracers.BATCH_SPANS, 1, 0]
     for _ in range(40):

@@ -123,13 +123,14 @@ class Spool:
         self._taken = 0
         self._asked = 0  # how often somebody wanted everything to be taken now
         self._served = 0
+        self._collected = 0.0
         self._changed = threading.Condition()
         self._deadline: float | None = None  # set once by shutdown()
         self._closed = False
         self._away = False  # an outage is going on, and has been logged
         self._thread: threading.Thread | None = None
         self.idle = threading.RLock()  # free while no call is going on: gRPC can't be forked within one
-        provider.open(lost)
+        provider.start(lost)
         self.revive()
 
     @property
@@ -193,6 +194,7 @@ class Spool:
     def _collect(self) -> None:
         """Make batches of what ended until now; never raises."""
         asked = self._asked
+        self._collected = time.monotonic()
         waiting = self._provider.waiting
         while waiting > 0:
             spans = 0
@@ -248,6 +250,8 @@ class Spool:
                     ending = self._deadline is not None
                 self._collect()
                 while self._buffer:
+                    if time.monotonic() - self._collected >= _TICK_SECONDS:
+                        self._collect()  # the batches of an outage take longer than a turn
                     parts = self._deliver(self._buffer[0])
                     if parts is None:
                         return  # out of time; shutdown() counts what is left

@@ -45,7 +45,7 @@ class Queue:
         self.spans: deque[bytes] = deque()
         self.forget()
 
-    def open(self, lost: LostSpans, reason: str, room: int) -> None:
+    def admit(self, lost: LostSpans, reason: str, room: int) -> None:
         """Take so many spans from now on, and count the others in `lost`."""
         self._lost: LostSpans | None = lost
         self.reason = reason

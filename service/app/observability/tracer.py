@@ -111,7 +111,7 @@ class Tracer(trace.Tracer):
 
 
 class Provider(trace.TracerProvider):
-    """Makes tracers, and holds what their spans became. Thread-safe; before open() spans are dropped, uncounted."""
+    """Makes tracers, and holds what their spans became. Thread-safe; before start() spans are dropped, uncounted."""
 
     def __init__(self) -> None:
         wire.learn(contract())
@@ -132,10 +132,10 @@ class Provider(trace.TracerProvider):
             if tracer is None:
                 tracer = self._tracers[instrumenting_module_name] = Tracer(instrumenting_module_name)
                 if self._state:
-                    tracer.queue.open(*self._state)
+                    tracer.queue.admit(*self._state)
             return tracer
 
-    def open(self, lost: LostSpans) -> None:
+    def start(self, lost: LostSpans) -> None:
         """Take spans from now on."""
         self._set(lost, "queue_full", QUEUE_SPANS)
 
@@ -147,7 +147,7 @@ class Provider(trace.TracerProvider):
         with self._lock:
             self._state = (lost, reason, room)
             for tracer in self._tracers.values():
-                tracer.queue.open(lost, reason, room)
+                tracer.queue.admit(lost, reason, room)
 
     def forked(self) -> None:
         """In the child: what is open or ended now is the parent's."""
