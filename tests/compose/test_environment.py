@@ -14,7 +14,6 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
 COLLECTOR = (ROOT / "otel-collector" / "config.yaml").read_text()
 
 
-
 def test_secrets_come_from_the_environment_and_reach_everybody_who_needs_them(read: Read) -> None:
     secrets = {"WEBHOOK_SECRET": "first", "EVOLUTION_API_KEY": "second", "POSTGRES_PASSWORD": "third"}
     secrets["GRAFANA_PASSWORD"] = "fourth"

@@ -276,9 +276,7 @@ def test_a_page_that_is_not_what_the_contract_says_is_named(shipped: Sources) ->
 
 
 def test_the_command_tells_machines_the_same() -> None:
-    run = subprocess.run(
-        [*CLINIC, "check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([*CLINIC, "check", "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == []
     shown = subprocess.run([*CLINIC, "check"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.startswith(f"✓ all agree, {len(STATIC) + len(PROGRAMS)} checks in ")

@@ -277,16 +277,12 @@ def test_kept_deliveries_are_shown_and_run_again_after_a_mend(backend: Backend) 
             bytes([index]),
             json.dumps(body).encode(),
         )
-    assert backend.admin("replay").splitlines()[1] == (
-        "kept deliveries: 2 handled, 1 nothing for us, 2 not understood"
-    )
+    assert backend.admin("replay").splitlines()[1] == ("kept deliveries: 2 handled, 1 nothing for us, 2 not understood")
     for one, replies in ((number, 1), (late, 0)):
         until(lambda one=one: backend.settled(one), "the jobs are done")  # type: ignore[misc]
         assert backend.stored(one) == ONE | {"reply jobs": replies, "replies": replies}
     assert sorted(reason for reason, _ in kept(backend)) == ["event", "json"]
-    assert backend.admin("replay").splitlines()[1] == (
-        "kept deliveries: 0 handled, 0 nothing for us, 2 not understood"
-    )
+    assert backend.admin("replay").splitlines()[1] == ("kept deliveries: 0 handled, 0 nothing for us, 2 not understood")
 
 
 def test_kept_deliveries_are_bounded_in_number_size_and_age(backend: Backend) -> None:

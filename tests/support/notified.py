@@ -1,6 +1,5 @@
 """What a notification is about."""
 
-
 from tools.write.notifications import Request
 
 

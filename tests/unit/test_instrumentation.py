@@ -4,10 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
+from opentelemetry.instrumentation._semconv import _StabilityMode
+from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor, _hydrate_span_from_args
 from opentelemetry.trace import NoOpTracer
 
-from app.observability.instrumentation import operation
+from app.observability.contract import contract
+from app.observability.instrumentation import QUERY, operation
 
 MENDED = "upstream is mended: delete _AsyncPGInstrumentor and _Operation in app/observability/instrumentation.py"
 
@@ -95,3 +97,11 @@ async def test_upstream_still_fails_for_a_statement_by_keyword() -> None:
 async def test_upstream_still_misreads_what_begins_with_a_comment() -> None:
     named = [await _upstream(text) for text in ("-- a\nselect 1", "(select 1)", "/* a\n */ select 1", "select(1)")]
     assert "select" not in named, f"{MENDED} as far as names go"
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", 5432), "/run/postgresql/.s.PGSQL.5432"])
+def test_what_leaves_of_upstreams_attributes_of_a_query_is_what_we_give_instead(address: object) -> None:
+    connection = SimpleNamespace(_params=SimpleNamespace(database="clinic", user="backend"), _addr=address)
+    given = _hydrate_span_from_args(connection, "select 1", ("maria",), semconv_opt_in_mode=_StabilityMode.DATABASE)
+    assert len(given) > len(QUERY)
+    assert {key: contract().span[key](value) for key, value in given.items() if key in contract().span} == QUERY

@@ -34,10 +34,10 @@ from tools.replay.version import Replayed, Version
 from tools.replay.workload import Workload
 
 KNOWN = Path(__file__).with_suffix(".yaml")
-REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("allowlist", "contract", "logs"))
+REDACTION = tuple(f"service/app/observability/{name}.py" for name in ("wire", "contract", "logs"))
 # What is there to catch a broken redaction: quick enough to be run for each mutant.
 REDACTION_TESTS = (
-    *(f"tests/unit/test_{name}.py" for name in ("allowlist", "logs", "observability", "export")),
+    *(f"tests/unit/test_{name}.py" for name in ("allowlist", "spans", "logs", "observability", "export")),
     *(f"tests/process/test_{name}.py" for name in ("log_lines", "starting")),
 )
 SAMPLE_LOOKS = 20  # so many are looked at in a sample for each one that is run: looking is cheap

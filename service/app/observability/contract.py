@@ -6,6 +6,7 @@ Collector's YAML.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,21 @@ PATH = _PACKAGED if _PACKAGED.exists() else Path(__file__).parents[3] / "otel-co
 
 OTHER = "other"  # what a value outside of its closed set becomes, here and in the Collector
 
-AttributeValue = str | bool | int | float
-Rule = Callable[[object], AttributeValue]
+Value = str | int
+Rule = Callable[[object], Value]
 
 _ATTRIBUTE_OF_LABEL = {"error_type": "error.type"}  # all other labels have their attribute's name
 _MAX_NAME = 64
+
+
+@dataclass(frozen=True)
+class ClosedSet:
+    """The rule of an attribute whose values are listed: another value is `other`."""
+
+    values: frozenset[str]
+
+    def __call__(self, value: object) -> Value:
+        return value if isinstance(value, str) and value in self.values else OTHER
 
 
 class Contract:
@@ -36,7 +47,7 @@ class Contract:
         self.lanes = _values(document, "lane_classification_total", "lane")
         attributes = document["attributes"]
         self.span: dict[str, Rule] = {
-            _ATTRIBUTE_OF_LABEL.get(label, label): _closed_set(values) for label, values in self.labels.items()
+            _ATTRIBUTE_OF_LABEL.get(label, label): ClosedSet(values) for label, values in self.labels.items()
         }
         self.span |= {key: _rule(rule) for key, rule in attributes["span"].items()}
         self.event: dict[str, Rule] = {key: _rule(rule) for key, rule in attributes["event"].items()}
@@ -73,23 +84,19 @@ def _values(document: Mapping[str, Any], metric: str, label: str) -> list[str]:
 
 def _rule(rule: Mapping[str, Any]) -> Rule:
     if "values" in rule:
-        return _closed_set(rule["values"])
+        return ClosedSet(frozenset(rule["values"]))
     if rule.get("type") == "int":
         return _integer
     return _shape(re.compile(rule["pattern"]), re.compile(rule["without"]) if "without" in rule else None)
 
 
-def _closed_set(values: frozenset[str] | list[str]) -> Rule:
-    allowed = frozenset(values)
-    return lambda value: value if isinstance(value, str) and value in allowed else OTHER
-
-
-def _integer(value: object) -> AttributeValue:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def _integer(value: object) -> Value:
+    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if fits else 0  # type: ignore[return-value]
 
 
 def _shape(pattern: re.Pattern[str], without: re.Pattern[str] | None) -> Rule:
-    def rule(value: object) -> AttributeValue:
+    def rule(value: object) -> Value:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             return OTHER
         return OTHER if without and without.search(value) else value

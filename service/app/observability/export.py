@@ -1,6 +1,6 @@
 """The way of a span out of the process: a Collector that is away, slow or hung costs neither requests nor counts.
 
-    span ends → batch of at most 64 → cleaned → encoded → buffer of bytes → one sender thread → OTLP/gRPC
+    span ends → bytes → queue of its scope → every 100 ms one thread: batch → buffer → OTLP/gRPC
 
 The stock exporter gives up a batch after some seconds and hides the status code, so that what wraps it can't tell an
 outage, which is worth repeating, from a refused batch, which is not; and it repeats a batch whose answer it missed,
@@ -11,25 +11,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import grpc
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import (
-    SpanExporter,
-    SpanExportResult,
-)
 
-from app.observability.allowlist import clean
+from app.observability import wire
 from app.observability.lost_spans import LostSpans
+from app.observability.tracer import Provider
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +35,8 @@ _SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds o
 _PROBE_SECONDS = 2.0
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
 _TRIES = 3  # of a call that fails in a way nobody knows
-_EXTRA_SENDS = 32  # of the parts of one refused batch: one bad span of 64 is found within 12
-_YEAR_NANOSECONDS = 366 * 24 * 3600 * 10**9
+_EXTRA_SENDS = 64  # of the parts of one refused batch: one bad span of 2048 is found within 22
+_TICK_SECONDS = 0.1  # a call costs some 500 µs, however many spans are in it
 _REPEATED = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -84,27 +78,31 @@ class _Batch:
         ]
 
 
-class Spool(SpanExporter):
-    """Encodes cleaned spans at once and sends them from a thread of its own, each batch until the Collector took it.
+class Spool:
+    """Sends what ended from a thread of its own, each batch until the Collector took it.
 
     Args:
         endpoint: `host:port` of the Collector's OTLP/gRPC receiver.
         secure: TLS with the system's certificates.
         headers: gRPC metadata for each call, for instance an authorization.
+        provider: whose spans are sent.
+        resource: what they are told to be of, a field of wire.resource().
         lost: where undeliverable spans are counted.
-        resource: whose spans they are; none: each span's own.
-        buffer_bytes: encoded spans kept while the Collector does not answer; the newest are dropped beyond.
+        buffer_bytes: batches kept while the Collector does not answer; the newest are dropped beyond.
+        show: is given each batch, as it will leave.
     """
 
     def __init__(
         self,
         endpoint: str,
         *,
+        provider: Provider,
         lost: LostSpans,
-        resource: Resource | None = None,
+        resource: bytes = b"",
         secure: bool = False,
         headers: Mapping[str, str] | None = None,
         buffer_bytes: int = BUFFER_BYTES,
+        show: Callable[[bytes], None] | None = None,
     ) -> None:
         # The default grows to two minutes: after an outage the Collector would wait for us.
         options = [("grpc.max_reconnect_backoff_ms", 2000), *CHANNEL]
@@ -115,130 +113,118 @@ class Spool(SpanExporter):
         )
         self._call = self._channel.unary_unary(_METHOD)
         self._metadata = tuple((headers or {}).items())
+        self._provider = provider
         self._lost = lost
         self._resource = resource
         self._limit = buffer_bytes
+        self._show = show
         self._buffer: deque[_Batch] = deque()
         self._bytes = 0
         self._taken = 0
+        self._asked = 0  # how often somebody wanted everything to be taken now
+        self._served = 0
+        self._collected = 0.0
         self._changed = threading.Condition()
         self._deadline: float | None = None  # set once by shutdown()
+        self._closed = False
         self._away = False  # an outage is going on, and has been logged
         self._thread: threading.Thread | None = None
-        self._unusable = False
+        self.idle = threading.RLock()  # free while no call is going on: gRPC can't be forked within one
+        provider.start(lost)
+        self.revive()
 
     @property
     def taken(self) -> int:
-        """Spans handed over so far, delivered or not."""
+        """Spans taken so far, delivered or not."""
         return self._taken
 
     @property
     def waiting_seconds(self) -> float:
-        """For how long the oldest encoded span has been waiting for the Collector; 0 where none waits."""
+        """For how long the oldest batch has been waiting for the Collector; 0 where none waits."""
+        self.revive()
         with self._changed:
             return time.monotonic() - self._buffer[0].since if self._buffer else 0.0
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Clean, encode and buffer; never blocks on the network, never raises. A span that can't be sent is refused."""
-        try:
-            body, good = self._encoded(spans)
-        except BaseException as error:  # MemoryError, or what somebody's attribute raises: it must not end the thread
-            log.error("spans can't be encoded (%s)", type(error).__name__)
-            body, good = b"", 0
-        with self._changed:
-            self._taken += len(spans)
-            self._lost.add("refused", len(spans) - good)
-            reason = self._no_room_for(body) if good else None
-            if reason:
-                self._lost.add(reason, good)
-            elif good:
-                self._revive()
-                self._buffer.append(_Batch(body, good, iter(range(_EXTRA_SENDS))))
-                self._bytes += len(body)
-            self._changed.notify_all()
-        return SpanExportResult.FAILURE if reason or good < len(spans) else SpanExportResult.SUCCESS
-
-    def give_up(self, spans: int, reason: str) -> None:
-        """Count spans lost that will never be handed over."""
-        with self._changed:
-            self._taken += spans
-            self._lost.add(reason, spans)
-            self._changed.notify_all()
-
-    def wait_until_taken(self, spans: int, seconds: float) -> bool:
-        """Wait until so many spans were handed over since the start."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._taken >= spans, seconds)
-
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait until everything taken is delivered or dropped; False when the time is over first."""
+        """Wait until everything that ended is delivered or dropped; False when the time is over first."""
         with self._changed:
-            self._revive()
-            return self._changed.wait_for(lambda: not self._buffer, timeout_millis / 1000)
+            self.revive()
+            self._asked += 1
+            asked = self._asked
+            self._changed.notify_all()
+            return self._changed.wait_for(
+                lambda: (self._served >= asked or self._closed) and not self._buffer, timeout_millis / 1000
+            )
 
     def shutdown(self, timeout_millis: float = 4000) -> None:
-        """Deliver what is buffered until the deadline, count the rest as lost, close the channel."""
+        """Deliver what ended until the deadline, count the rest and what ends later as lost, close the channel."""
         with self._changed:
             if self._deadline is not None:
                 return
-            self._revive()
+            self._provider.close(self._lost)
+            self.revive()
             self._deadline = time.monotonic() + min(timeout_millis / 1000, 4.0)
             self._changed.notify_all()
         if self._thread:
             self._thread.join(max(0.0, self._deadline - time.monotonic()) + 0.5)
         self._channel.close()
         with self._changed:
+            self._closed = True
             self._lost.add("shutdown", sum(batch.spans for batch in self._buffer))
             self._buffer.clear()
             self._changed.notify_all()
+        self._collect()  # what ended in another thread while this one closed
 
-    def _encoded(self, spans: Sequence[ReadableSpan]) -> tuple[bytes, int]:
-        """The request, and how many spans are in it: all, or those that can be encoded."""
-        try:
-            return self._encode(spans), len(spans)
-        except Exception:  # whatever one span's times, ids or values raise
-            good = [span for span in spans if self._can_be_encoded(span)]
-            return self._encode(good), len(good)
-
-    def _encode(self, spans: Sequence[ReadableSpan]) -> bytes:
-        for span in spans:
-            if abs(span.end_time - span.start_time) > _YEAR_NANOSECONDS:  # type: ignore[operator]
-                raise ValueError("a span of more than a year would spoil its histogram's sum")
-        body: bytes = encode_spans([clean(span, self._resource) for span in spans]).SerializeToString()
-        return body
-
-    def _can_be_encoded(self, span: ReadableSpan) -> bool:
-        try:
-            self._encode([span])
-        except Exception:
-            return False
-        return True
-
-    def refuse_all(self) -> None:
-        """Take no spans from now on, but count them."""
-        self._unusable = True
-
-    def _no_room_for(self, body: bytes) -> str | None:
-        if self._unusable:
-            return "refused"
-        if self._deadline is not None:
-            return "shutdown"
-        return "buffer_full" if self._bytes + len(body) > self._limit else None
-
-    def _revive(self) -> None:
+    def revive(self) -> None:
         """Start the sender; where it died, what it had in hand is refused: that may be what it died of."""
-        if self._deadline is not None or (self._thread and self._thread.is_alive()):
-            return
-        if self._thread:
-            log.error("the sender of spans died, starting another")
-            self._drop_first()
-        thread = threading.Thread(target=self._send_all, name="otlp-spool", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads: the next batch tries again
-            log.error("the sender of spans can't be started")
-        else:
-            self._thread = thread
+        with self._changed:
+            if self._deadline is not None or (self._thread and self._thread.is_alive()):
+                return
+            if self._thread:
+                log.error("the sender of spans died, starting another")
+                self._drop_first()
+            thread = threading.Thread(target=self._send_all, name="otlp-spool", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: whoever asks next tries again
+                log.error("the sender of spans can't be started")
+            else:
+                self._thread = thread
+
+    def _collect(self) -> None:
+        """Make batches of what ended until now; never raises."""
+        asked = self._asked
+        self._collected = time.monotonic()
+        waiting = self._provider.waiting
+        while waiting > 0:
+            spans = 0
+            try:
+                scopes = self._provider.take()
+                spans = sum(len(some) for _, some in scopes)
+                if not spans:
+                    break
+                self._keep(wire.request(self._resource, scopes), spans)
+            except BaseException as error:  # MemoryError: it must not end the thread
+                log.error("spans can't be made a batch (%s)", type(error).__name__)
+                self._lost.add("refused", spans)
+                break
+            waiting -= spans
+        with self._changed:
+            self._served = asked
+            self._changed.notify_all()
+
+    def _keep(self, body: bytes, spans: int) -> None:
+        with self._changed:
+            self._taken += spans
+            if self._closed:
+                self._lost.add("shutdown", spans)
+            elif self._bytes + len(body) > self._limit:
+                self._lost.add("buffer_full", spans)
+            else:
+                self._buffer.append(_Batch(body, spans, iter(range(_EXTRA_SENDS))))
+                self._bytes += len(body)
+        if self._show:
+            self._show(body)
 
     def _drop_first(self) -> None:
         with self._changed:
@@ -255,21 +241,27 @@ class Spool(SpanExporter):
             self._changed.notify_all()
 
     def _send_all(self) -> None:
-        while True:
+        while self._in_time():
             try:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._buffer or self._deadline is not None)
-                    if not self._buffer:
-                        return
-                    batch = self._buffer[0]
-                if (parts := self._deliver(batch)) is None:
-                    return  # out of time; shutdown() counts what is left
-                self._replace_first(parts)
+                    self._changed.wait_for(
+                        lambda: self._asked > self._served or self._deadline is not None, _TICK_SECONDS
+                    )
+                    ending = self._deadline is not None
+                self._collect()
+                while self._buffer:
+                    if time.monotonic() - self._collected >= _TICK_SECONDS:
+                        self._collect()  # the batches of an outage take longer than a turn
+                    parts = self._deliver(self._buffer[0])
+                    if parts is None:
+                        return  # out of time; shutdown() counts what is left
+                    self._replace_first(parts)
+                if ending:
+                    return
             except BaseException as error:  # MemoryError, an exception set from outside, our own mistakes
                 log.error("the sender of spans failed (%s)", type(error).__name__)
-                if not self._buffer:
-                    return  # nothing in hand that it could be about; the next batch starts another
                 self._drop_first()
+                time.sleep(_TICK_SECONDS)
 
     def _deliver(self, batch: _Batch) -> list[_Batch] | None:
         """Send one batch until it is accepted or refused; what to send in its place, None when the time is over."""
@@ -305,10 +297,17 @@ class Spool(SpanExporter):
         return None
 
     def _send(self, body: bytes, seconds: float) -> bytes:
-        # A future: gRPC can't be forked while a thread is within a blocking call.
-        call = self._call.future(body, timeout=self._time_left(seconds), metadata=self._metadata)
-        response: bytes = call.result()
-        return response
+        # A future: of a long call nobody waits for the end before a fork, and gRPC can't be forked while a thread is
+        # within a blocking one.
+        with self.idle:
+            call = self._call.future(body, timeout=self._time_left(seconds), metadata=self._metadata)
+            while True:
+                try:
+                    response: bytes = call.result(timeout=_TICK_SECONDS)
+                except grpc.FutureTimeoutError:
+                    self._collect()  # meanwhile spans go on ending
+                else:
+                    return response
 
     def _refused(self, batch: _Batch, code: grpc.StatusCode | None) -> list[_Batch]:
         """Halves of a batch that was refused for what is in it, so that a bad span costs itself only."""
@@ -344,12 +343,13 @@ class Spool(SpanExporter):
                 return
 
     def _pause(self, attempt: int) -> None:
-        seconds = _BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)]
-        with self._changed:
-            if self._deadline is None:
-                self._changed.wait_for(lambda: self._deadline is not None, seconds)
-                return
-        time.sleep(self._time_left(_BACKOFF_SECONDS[0]))
+        ending = self._deadline is not None
+        seconds = _BACKOFF_SECONDS[0 if ending else min(attempt, len(_BACKOFF_SECONDS) - 1)]
+        until = time.monotonic() + self._time_left(seconds)
+        while (left := until - time.monotonic()) > 0 and ending == (self._deadline is not None):
+            with self._changed:
+                self._changed.wait(min(left, _TICK_SECONDS))
+            self._collect()  # meanwhile spans go on ending
 
     def _in_time(self) -> bool:
         return self._deadline is None or time.monotonic() < self._deadline

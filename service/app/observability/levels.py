@@ -1,7 +1,7 @@
 """The two OpenTelemetry metrics: a level, and the spans that were lost, which therefore can't be spans."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
@@ -34,8 +34,8 @@ class Level:
 QUEUE_SIZE = Level()  # set by the process's poller, read by the metric reader's thread
 
 
-def create_instruments(provider: MeterProvider, lost: LostSpans) -> None:
-    """Register the contract's two instruments."""
+def create_instruments(provider: MeterProvider, lost: LostSpans, look: Callable[[], None]) -> None:
+    """Register the contract's two instruments; whenever they are read, `look` is called: is the sender well?"""
     meter = provider.get_meter("app.observability")
 
     def queue_size(_: CallbackOptions) -> Iterable[Observation]:
@@ -43,6 +43,7 @@ def create_instruments(provider: MeterProvider, lost: LostSpans) -> None:
         return [] if size is None else [Observation(size)]
 
     def spans_lost(_: CallbackOptions) -> Iterable[Observation]:
+        look()
         return [Observation(count, {"reason": reason}) for reason, count in lost.by_reason().items()]
 
     meter.create_observable_gauge("mem0.write_queue_size", [queue_size], unit="{item}")

@@ -5,15 +5,12 @@ import logging
 import multiprocessing.util
 import os
 import threading
-import time
 import uuid
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry import metrics as metrics_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -29,64 +26,20 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace import Span as RecordingSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.util.re import parse_env_headers
 
 from app import __version__
 from app.environment import SettingError
+from app.observability import console, tracing, wire
 from app.observability.contract import contract
 from app.observability.export import CHANNEL, Spool
 from app.observability.levels import QUEUE_SIZE, create_instruments
 from app.observability.lost_spans import LostSpans
-from app.observability.processors import CleanConsoleExporter, CountingBatchProcessor
+from app.observability.tracer import Provider
 
 log = logging.getLogger(__name__)
 
 METRIC_INTERVAL_MS = 5000
-
-_LIMITS = SpanLimits(  # each given: one that is not is read from the environment
-    max_attributes=128,
-    max_span_attributes=128,
-    max_event_attributes=128,
-    max_link_attributes=128,
-    max_events=128,
-    max_links=128,
-    max_attribute_length=SpanLimits.UNSET,  # the allow-list bounds values
-    max_span_attribute_length=SpanLimits.UNSET,
-)
-
-
-class _Spans(SpanProcessor):
-    """Where spans go now. OpenTelemetry's provider is set once per process and kept by all tracers; this changes."""
-
-    def __init__(self) -> None:
-        self.processors: tuple[SpanProcessor, ...] = ()
-        self._open: weakref.WeakSet[RecordingSpan] = weakref.WeakSet()
-        self._of_parent: frozenset[int] = frozenset()
-
-    def on_start(self, span: RecordingSpan, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        self._open.add(span)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if self._of_parent and span.get_span_context().span_id in self._of_parent:  # type: ignore[union-attr]
-            return  # it was open when this process was forked: the parent tells of it
-        for processor in self.processors:
-            processor.on_end(span)
-
-    def forked(self) -> None:
-        """In the child: what is open now is the parent's."""
-        self._of_parent |= {span.get_span_context().span_id for span in self._open}
-        self._open = weakref.WeakSet()
-
-    def shutdown(self) -> None:
-        for processor in self.processors:
-            processor.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return all(processor.force_flush(timeout_millis) for processor in self.processors)
 
 
 class _MetricExporter(OTLPMetricExporter):
@@ -118,12 +71,12 @@ class _Options:
 class Telemetry:
     """What init_tracing() built: to be flushed and closed by who called it. Thread-safe; survives a fork."""
 
-    tracer_provider: TracerProvider
+    tracer_provider: Provider
     meter_provider: MeterProvider
     spool: Spool
     lost: LostSpans
 
-    def __init__(self, options: _Options, tracer_provider: TracerProvider) -> None:
+    def __init__(self, options: _Options, tracer_provider: Provider) -> None:
         self.options = options
         self.tracer_provider = tracer_provider
         self._open()
@@ -131,22 +84,23 @@ class Telemetry:
     def _open(self) -> None:
         """All that has an identity, a thread, a lock or a connection: once at the start, anew in a forked child."""
         options = self.options
-        resource = Resource(
-            {
-                "service.name": options.service_name,
-                "service.version": __version__,
-                "service.instance.id": str(uuid.uuid4()),
-            }
-        )
+        identity = {
+            "service.name": options.service_name,
+            "service.version": __version__,
+            "service.instance.id": str(uuid.uuid4()),
+        }
         self._closing = threading.Lock()
         self._told = 0
         self.lost = LostSpans()
         self.spool = Spool(
-            options.endpoint, secure=options.secure, headers=options.headers, lost=self.lost, resource=resource
+            options.endpoint,
+            secure=options.secure,
+            headers=options.headers,
+            provider=self.tracer_provider,
+            lost=self.lost,
+            resource=wire.resource(identity),
+            show=console.show if options.console else None,
         )
-        self._batches = CountingBatchProcessor(self.spool, self.lost)
-        console = [SimpleSpanProcessor(CleanConsoleExporter(resource))] if options.console else []
-        _spans.processors = (self._batches, *console)
         self._exporter = _MetricExporter(
             endpoint=options.endpoint,
             insecure=not options.secure,
@@ -155,24 +109,22 @@ class Telemetry:
             channel_options=CHANNEL,
         )
         self.meter_provider = MeterProvider(
-            resource=resource,
+            resource=Resource(identity),
             metric_readers=[_MetricReader(self._exporter, export_interval_millis=METRIC_INTERVAL_MS)],
             exemplar_filter=AlwaysOffExemplarFilter(),
             shutdown_on_exit=False,
         )
-        create_instruments(self.meter_provider, self.lost)
+        create_instruments(self.meter_provider, self.lost, self.spool.revive)
 
     def flush(self, seconds: float = 10.0) -> bool:
         """Send all finished spans; False when they were not taken within `seconds`, or some were lost since last time.
 
         How many were lost, and why, is in `lost`.
         """
-        end = time.monotonic() + seconds
-        encoded = self._batches.force_flush(int(seconds * 1000))
-        sent = self.spool.force_flush(max(0, int((end - time.monotonic()) * 1000)))
+        sent = self.spool.force_flush(int(seconds * 1000))
         lost = sum(self.lost.by_reason().values())
         none_lost, self._told = lost == self._told, lost
-        return encoded and sent and none_lost
+        return sent and none_lost
 
     def shutdown(self) -> None:
         """Flush and close, within about 4 seconds for spans and 2 for metrics; blocking, call it off the event loop.
@@ -182,7 +134,7 @@ class Telemetry:
         global _started
         if not self._closing.acquire(blocking=False):
             return
-        _spans.shutdown()
+        self.spool.shutdown()
         self.meter_provider.shutdown(timeout_millis=2000)  # after the spans, so that the spans lost now are in it
         if _started is self:
             _started = None
@@ -193,23 +145,24 @@ class Telemetry:
         return self._closing.locked()
 
     def before_fork(self) -> None:
-        """Wait until no metrics are being sent, for at most their time-out."""
+        """Wait until nothing is being sent, but not for a Collector that hangs."""
         self._exporter.idle.acquire(timeout=3)
+        self.spool.idle.acquire(timeout=0.5)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        with contextlib.suppress(RuntimeError):  # the wait was in vain
-            self._exporter.idle.release()
+        for idle in (self._exporter.idle, self.spool.idle):
+            with contextlib.suppress(RuntimeError):  # the wait was in vain
+                idle.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew, as a process of its own: what the parent has buffered is sent by the parent."""
-        self._batches.abandon()
-        _spans.forked()
+        self.tracer_provider.forked()
         QUEUE_SIZE.forget()
         self._open()
         if os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "true").lower() in ("0", "false", "no", "n", "f"):
             log.error("no spans leave this process: it was forked with GRPC_ENABLE_FORK_SUPPORT switched off")
-            self.spool.refuse_all()
+            self.tracer_provider.close(self.lost, "refused")
 
     def close_with_process(self) -> None:
         """Flush at the end of a process of multiprocessing, which runs no atexit handlers."""
@@ -218,8 +171,7 @@ class Telemetry:
 
 _started: Telemetry | None = None
 _starting = threading.RLock()
-_spans = _Spans()
-_provider: TracerProvider | None = None
+_provider: Provider | None = None  # OpenTelemetry's is set once per process, and its tracers are kept by libraries
 
 
 def init_tracing(service_name: str = "healthcare-backend", enable_console: bool = False) -> Telemetry:
@@ -228,7 +180,7 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
     A second call returns what the first built; other arguments than the first's are without effect, and logged.
     Reads `OTEL_EXPORTER_OTLP_ENDPOINT` (default `http://127.0.0.1:4317`; `https://` for TLS),
     `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_CONSOLE_EXPORTER` (`true` prints the spans, as `enable_console` does).
-    Sampler, limits and resource are set here: the environment could otherwise halve counts or cut label values off.
+    Nothing else of the environment counts: it could halve counts or cut label values off.
 
     Forked processes (gunicorn's `--preload`, multiprocessing) go on by themselves, with an instance id of their own.
     A child that ends by `os._exit` calls `flush()` first.
@@ -250,15 +202,9 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
             log.warning("the Collector drops telemetry of this service name: it is not in otel-collector/metrics.yaml")
         if _provider is None:
             set_global_textmap(NoInboundContext())
-            _provider = TracerProvider(
-                sampler=ALWAYS_ON,
-                resource=Resource({"service.name": service_name}),  # the way out puts the whole one in its place
-                span_limits=_LIMITS,
-                shutdown_on_exit=False,  # uvicorn ends by re-raising the signal: atexit never runs, the lifespan does
-                meter_provider=metrics_api.NoOpMeterProvider(),
-            )
-            _provider.add_span_processor(_spans)
+            _provider = Provider()
             trace.set_tracer_provider(_provider)
+            tracing.bind()
         _started = Telemetry(options, _provider)
         if multiprocessing.parent_process() is not None:
             _started.close_with_process()

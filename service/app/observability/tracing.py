@@ -8,20 +8,27 @@ Usage:
 """
 
 import numbers
-import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
+
+from app.observability.spans import CURRENT
 
 SCOPE = "app.observability"
 _YEAR_SECONDS = 365 * 24 * 3600
 
 tracer = trace.get_tracer(SCOPE)  # a proxy until init_tracing() ran, so importing costs nothing and orders nothing
+
+
+def bind() -> None:
+    """Spare each span the way through the proxy, once there is a provider."""
+    global tracer
+    tracer = trace.get_tracer(SCOPE)
 
 
 class trace_span:  # noqa: N801 - used like a function, and documented so
@@ -40,7 +47,7 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
         RuntimeError: on entering, when the same object is open; one after the other it may be used again.
     """
 
-    __slots__ = ("_attributes", "_context", "_entered", "_kind", "_manager", "_name", "_span")
+    __slots__ = ("_attributes", "_context", "_kind", "_name", "_open", "_span", "_token")
 
     def __init__(
         self,
@@ -54,43 +61,33 @@ class trace_span:  # noqa: N801 - used like a function, and documented so
         self._attributes = attributes
         self._kind = kind
         self._context = context
-        self._entered = threading.Lock()
+        self._open = False
 
     def __enter__(self) -> Span:
-        if not self._entered.acquire(blocking=False):
+        if self._open:
             raise RuntimeError("this trace_span is open: nested and concurrent blocks need one each")
+        self._open = True  # no call between the check and this: no other thread can come between them
         try:
-            return self._start()
+            self._span = span = tracer.start_span(self._name, self._context, self._kind, self._attributes)
+            self._token = attach(Context({**get_current(), CURRENT: span}))
         except BaseException:
-            self._entered.release()
+            self._open = False
             raise
-
-    def _start(self) -> Span:
-        self._span = tracer.start_span(
-            self._name,
-            context=self._context,
-            kind=self._kind,
-            attributes=self._attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
-        self._manager = trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
-        self._manager.__enter__()
-        return self._span
+        return span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._entered.locked():
+        if not self._open:
             raise RuntimeError("this trace_span is not open")
         if error is not None:
             self._span.set_status(Status(StatusCode.ERROR))
             self._span.add_event("exception", {"exception.type": type(error).__qualname__})
         try:
-            self._manager.__exit__(kind, error, traceback)
+            detach(self._token)
         finally:
             self._span.end()
-            self._entered.release()
+            self._open = False
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
