@@ -4,9 +4,13 @@ import io
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from rich.console import Console
@@ -14,7 +18,7 @@ from rich.console import Console
 from tools.base.errors import ToolError
 from tools.base.wait import until
 from tools.commands import up
-from tools.stack import builds, programs
+from tools.stack import programs
 from tools.stack.builds import LATER, NEEDED, Builds
 from tools.stack.logged import POLITE
 from tools.stack.ports import Ports
@@ -198,11 +202,11 @@ def test_up_shows_the_first_series_says_what_is_still_to_come_and_ends_when_all_
 ) -> None:
     jaeger_made_once(tmp_path / "jaeger", monkeypatch)
 
-    def first_messages(stack: Stack, _: builds.Tell) -> None:
-        assert [stack.state(name) for name in stack.names] == ["running", "not running"]
+    def first_messages(_: up.FirstMessages) -> None:
+        assert [small.state(name) for name in small.names] == ["running", "not running"]
         executable(tmp_path / "new", WELL).rename(tmp_path / "jaeger")
 
-    monkeypatch.setattr(up, "send_first_messages", first_messages)
+    monkeypatch.setattr(up.FirstMessages, "wait", first_messages)
     up.start(small, console, time.monotonic())
     lines = console.export_text().splitlines()
     beginnings = (
@@ -224,7 +228,7 @@ def test_if_what_was_to_join_cannot_be_built_the_rest_goes_on_running(
     small: Stack, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jaeger_made_once(tmp_path / "jaeger", monkeypatch, ends=7)
-    monkeypatch.setattr(up, "send_first_messages", lambda *_: (tmp_path / "jaeger").touch())
+    monkeypatch.setattr(up.FirstMessages, "wait", lambda *_: (tmp_path / "jaeger").touch())
     with pytest.raises(ToolError, match=r"^jaeger 1\.2\.3 could not be built"):
         up.start(small, console, time.monotonic())
     assert [small.state(name) for name in small.names] == ["running", "not running"]
@@ -235,10 +239,63 @@ def test_what_was_stopped_meanwhile_is_not_joined(
 ) -> None:
     jaeger_made_once(tmp_path / "never", monkeypatch)
 
-    def stopped(stack: Stack, _: builds.Tell) -> None:
-        Stack(stack.folder, stack.ports, store="jaeger").down(drain_seconds=0)
+    def stopped(_: up.FirstMessages) -> None:
+        Stack(small.folder, small.ports, store="jaeger").down(drain_seconds=0)
 
-    monkeypatch.setattr(up, "send_first_messages", stopped)
+    monkeypatch.setattr(up.FirstMessages, "wait", stopped)
     with pytest.raises(ToolError, match=r"^it was stopped meanwhile"):
         up.start(small, console, time.monotonic())
     assert [small.state(name) for name in small.names] == ["not running", "not running"]
+
+
+# The first messages
+
+
+class Health(BaseHTTPRequestHandler):
+    """A service that is not ready to work when it is asked first."""
+
+    codes: ClassVar[list[int]] = []
+    sent: ClassVar[Path]
+    seen: ClassVar[list[bool]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.sent.exists())
+        self.send_response(self.codes.pop(0) if self.codes else 200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is written."""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[int]:
+    """The port of one whose database has no schema when it is asked for the first and the second time."""
+    Health.codes, Health.sent, Health.seen = [503, 503], tmp_path / "sent", []
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_first_messages_are_sent_once_the_service_takes_them_though_the_worker_still_starts(
+    tmp_path: Path, service: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = f"from pathlib import Path; Path({str(tmp_path / 'sent')!r}).open('a').write('once')"
+    monkeypatch.setattr(up, "LOAD", (sys.executable, "-c", write))
+    stack = Stack(tmp_path / "state", replace(Ports.free(), service=service), store="jaeger")
+    told: list[str] = []
+    with up.FirstMessages(stack, lambda name, state: told.append(f"{name}: {state}")) as messages:
+        messages.report("worker", "starting")
+        for name in up.TAKERS:
+            assert not (tmp_path / "sent").exists()
+            messages.report(name, "ready")
+        until(lambda: (tmp_path / "sent").exists() and (tmp_path / "sent").read_text() == "once", "the messages")
+        messages.report("worker", "ready")
+    assert Health.seen == [False] * 3
+    assert (tmp_path / "sent").read_text() == "once"
+    assert told[-2:] == [
+        "first series: sending 12 messages, waiting until Prometheus shows them",
+        "worker: ready",
+    ]

@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
 from opentelemetry.instrumentation import asyncpg as upstream
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from redis.asyncio import Redis
 
 from app.observability.contract import contract
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 # A search over the whole URL, split at commas: unanchored, a stranger's /webhooks/evolution/health would be invisible.
 _NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
@@ -21,11 +22,13 @@ _NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
 QUERY = {"db.system.name": "postgresql"}
 
 
-def instrument_app(app: FastAPI) -> None:
+def instrument_app(app: "FastAPI") -> None:
     """A SERVER span for each request.
 
     Call it before the app serves: later it is silently ignored.
     """
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # the worker has no FastAPI to wait for
+
     FastAPIInstrumentor.instrument_app(
         app,
         excluded_urls=_NOT_TRACED,
