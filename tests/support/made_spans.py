@@ -2,10 +2,24 @@
 
 from collections import Counter, deque
 
+import pytest
+
+from app.observability.channel import Channel, Grpc, Http
 from app.observability.tracer import Tracer
 from tools.base.otlp_sink import Sink
 
 PATIENCE_MS = 120_000  # on a machine that has much else to do
+
+
+BOTH = pytest.mark.parametrize("collector", ["grpc", "http/protobuf"], indirect=True)
+"""What is promised whatever is spoken with the Collector."""
+
+
+def to(collector: Sink) -> Channel:
+    """The way there."""
+    if collector.protocol == "grpc":
+        return Grpc(collector.endpoint)
+    return Http(f"http://{collector.endpoint}/v1/traces")
 
 
 def make(tracer: Tracer, count: int) -> None:

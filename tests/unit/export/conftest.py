@@ -8,13 +8,14 @@ from app.observability import export
 from app.observability.export import Spool
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider, Tracer
+from tests.support.made_spans import to
 from tools.base.otlp_sink import Sink
 
 
 @pytest.fixture
-def collector() -> Iterator[Sink]:
-    """What stands for the Collector here, because it must hang and answer what no healthy one would."""
-    with Sink().listening() as sink:
+def collector(request: pytest.FixtureRequest) -> Iterator[Sink]:
+    """What stands for the Collector here, because it must hang and answer what no healthy one would; see BOTH."""
+    with Sink(getattr(request, "param", "grpc")).listening() as sink:
         yield sink
         sink.answer("take")
 
@@ -36,7 +37,7 @@ def tracer(provider: Provider) -> Tracer:
 
 @pytest.fixture
 def spool(collector: Sink, provider: Provider, lost: LostSpans) -> Iterator[Spool]:
-    spool = Spool(collector.endpoint, provider=provider, lost=lost)
+    spool = Spool(to(collector), provider=provider, lost=lost)
     yield spool
     collector.answer("take")
     spool.shutdown()

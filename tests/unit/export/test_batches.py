@@ -53,7 +53,7 @@ def test_spans_are_taken_while_the_batches_of_an_outage_go_out(
         make_one_batch(tracer, ["lane.classify"])
         spool._collect()
     until(lambda: spool.taken == 4, "all are buffered")
-    monkeypatch.setattr(export, "_TICK_SECONDS", 0)
+    monkeypatch.setattr(export, "TICK_SECONDS", 0)
     taken: list[int] = []
 
     def deliver(_: object) -> list[object]:
@@ -70,7 +70,7 @@ def test_spans_are_taken_while_the_batches_of_an_outage_go_out(
 def test_a_flush_does_not_wait_for_the_next_turn(
     collector: Sink, spool: Spool, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_TICK_SECONDS", 3600)
+    monkeypatch.setattr(export, "TICK_SECONDS", 3600)
     make(tracer, 1)
     assert spool.force_flush(PATIENCE_MS)  # the turn that is going on was a short one
     make(tracer, 1)

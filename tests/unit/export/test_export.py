@@ -13,11 +13,12 @@ from app.observability import wire
 from app.observability.export import Spool
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider, Tracer
-from tests.support.made_spans import PATIENCE_MS, arrived, make, make_one_batch
+from tests.support.made_spans import BOTH, PATIENCE_MS, arrived, make, make_one_batch, to
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 
 
+@BOTH
 @pytest.mark.parametrize("how", ["refuse", "hang", "away"])
 def test_every_span_of_an_outage_arrives_once_afterwards(
     collector: Sink, spool: Spool, tracer: Tracer, lost: LostSpans, how: str, request: pytest.FixtureRequest
@@ -43,6 +44,7 @@ def test_every_span_of_an_outage_arrives_once_afterwards(
     assert sum(lost.by_reason().values()) == 0
 
 
+@BOTH
 def test_a_collector_that_takes_but_never_answers_puts_one_batch_in_doubt_not_one_a_try(
     collector: Sink, spool: Spool, tracer: Tracer, impatient: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +58,7 @@ def test_a_collector_that_takes_but_never_answers_puts_one_batch_in_doubt_not_on
     assert sum(bool(request.resource_spans) for request in collector.requests) == 2  # the one in doubt
 
 
+@BOTH
 @pytest.mark.usefixtures("spool")
 def test_a_rejected_batch_is_counted_and_takes_no_other_with_it(
     collector: Sink, tracer: Tracer, lost: LostSpans
@@ -83,6 +86,7 @@ def test_beyond_the_buffer_the_loss_is_counted_to_the_span(
     until(lambda: arrived(collector) == 300 - gone, "the buffered spans")
 
 
+@BOTH
 def test_at_the_end_what_cannot_be_delivered_is_counted(
     collector: Sink, spool: Spool, tracer: Tracer, lost: LostSpans
 ) -> None:
@@ -148,6 +152,7 @@ def test_a_clock_that_was_set_back_during_a_span_costs_nothing(collector: Sink, 
     assert arrived(collector) == 1
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("spans", "bad", "most_requests"),
     [(64, 0, 1), (64, 1, 13), (64, 3, 33), (64, 64, 65), (2048, 1, 23), (2048, 3, 65)],
@@ -164,13 +169,13 @@ def test_spans_for_which_the_collector_refuses_a_batch_cost_themselves_only(
 
 
 def test_what_no_part_would_change_is_asked_once(
-    collector: Sink, spool: Spool, tracer: Tracer, lost: LostSpans
+    collector: Sink, spool: Spool, tracer: Tracer, lost: LostSpans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool._metadata = (("not ascii", "\u00e9"),)  # gRPC raises for each call
-    make_one_batch(tracer, ["lane.classify"] * 64)
-    assert spool.force_flush(PATIENCE_MS)
+    with monkeypatch.context() as broken:
+        broken.setattr(spool._channel, "_metadata", (("not ascii", "\u00e9"),))  # gRPC raises for each call
+        make_one_batch(tracer, ["lane.classify"] * 64)
+        assert spool.force_flush(PATIENCE_MS)
     assert lost.by_reason()["refused"] == 64
-    spool._metadata = ()
     make(tracer, 1)
     assert spool.force_flush(PATIENCE_MS)
     assert arrived(collector) == 1
@@ -181,6 +186,7 @@ def rejecting(spans: int) -> bytes:
     return bytes(ExportTraceServiceResponse(partial_success=partial).SerializeToString())
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("response", "refused"),
     [
@@ -233,7 +239,7 @@ def test_a_dead_sender_is_replaced_and_costs_what_it_had_in_hand(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(Spool, "_send_all", lambda _: None)
-        spool = Spool(collector.endpoint, provider=provider, lost=lost)
+        spool = Spool(to(collector), provider=provider, lost=lost)
         assert spool._thread is not None
         spool._thread.join(10)
         make(tracer, 3)
