@@ -48,7 +48,7 @@ def measured() -> Measured:
         messages=Messages({name: [x / 1000 for x in each] for name, each in of.items()}, of, of),
         calls={"none": 1500.4, "ours": 2300.0},
         collector={"256 a request": {"bare": [5.0, 5.0], "shipped": [10.0, 10.0]}},
-        growth=[Growth(1, 3000, 510, 33.2, 9.5)],
+        growth=[Growth(1, 1, 3000, 510, 33.2, 9.5)],
         visible=[4.0, 6.0],
         idle=usage,
         loaded=(usage, report),
@@ -61,7 +61,7 @@ def test_the_page_has_every_figure_in_its_table() -> None:
         "| ours | 2.0 (2.0 to 2.0) | 1.00 (1.00 to 1.00) |",
         "| ours | 2.00 (2.00 to 2.00) | 2.00 (2.00 to 2.00) | 2000.0 | 2000.0 | 2300 |",
         "| 256 a request | 5.0 (5.0 to 5.0) | 10.0 (10.0 to 10.0) | 2.00 (2.00 to 2.00) |",
-        "| 1 × | 3000 | 510 | 33 | 9.5 |",
+        "| 1 × | 1 | 3000 | 510 | 33 | 9.5 |",
         "| service | 50.0% | 80 | 50.0% | 80 | 10.00 |",
     ):
         assert line in text.splitlines()

@@ -1,6 +1,7 @@
 """What a span costs the Collector: the shipped YAML beside a bare one, fed what the service sent."""
 
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ service:
 """What one would begin with: it protects nothing, survives no outage, and makes none of the documented names."""
 
 SPANS = 20_000
+GROWTH = ((1, 1), (10, 1), (100, 1), (100, 2), (100, 4))  # traffic, and processes that send it
 LONG = "60s"  # a flush costs the same for any traffic
 SIZES = {"as the service sends": 0, "256 a request": 256}
 
@@ -47,6 +49,7 @@ class Growth:
     """The shipped Collector after so much traffic."""
 
     times: int
+    processes: int
     spans: int
     series: int
     mebibytes: float
@@ -83,23 +86,34 @@ def measure(
 
 
 def grow(recorded: Sequence[ExportTraceServiceRequest], say: Callable[[str], None]) -> list[Growth]:
-    """Series, memory and CPU of the shipped one as traffic grows a hundredfold; a hundredth of it first."""
-    bodies = [request.SerializeToString() for request in recorded]
-    count = sum(map(_count, recorded))
-    found, sent = [], 0
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Sink().listening() as sink:
-        collector = Collector(Path(folder) / "shipped", sink.endpoint, interval="1s")
-        with collector.running():
-            for times in (1, 10, 100):
-                say(f"growth: {times} x {count} spans")
-                new = times - sent
-                cpu = _take(collector, bodies * new, sink)
-                sent = times
-                until(lambda: _counted(collector) == times * _webhooks(recorded), "all are counted")  # noqa: B023
+    """Series, memory and CPU of the shipped one, as traffic and the number of processes that send it grow."""
+    count, webhooks = sum(map(_count, recorded)), _webhooks(recorded)
+    found = []
+    for times, processes in GROWTH:
+        say(f"growth: {times} x {count} spans of {processes} processes")
+        bodies = [body for number in range(processes) for body in _of_process(recorded, number)]
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Sink().listening() as sink:
+            collector = Collector(Path(folder) / "shipped", sink.endpoint, interval="1s")
+            with collector.running():
+                cpu = _take(collector, bodies * (times // processes or 1))
+                wanted = webhooks * max(times, processes)
+                until(lambda: _counted(collector) == wanted, "all are counted")  # noqa: B023
                 memory = psutil.Process(collector.process.pid).memory_full_info().pss / 2**20
                 series = sum(1 for line in collector.exposition().splitlines() if not line.startswith("#"))
-                found.append(Growth(times, times * count, series, memory, cpu / new / count * 1e6))
+        spans = count * max(times, processes)
+        found.append(Growth(times, processes, spans, series, memory, cpu / spans * 1e6))
     return found
+
+
+def _of_process(recorded: Sequence[ExportTraceServiceRequest], number: int) -> Iterator[bytes]:
+    """The same, as another process would send it."""
+    for request in recorded:
+        copy = ExportTraceServiceRequest.FromString(request.SerializeToString())
+        for part in copy.resource_spans:
+            for item in part.resource.attributes:
+                if item.key == "service.instance.id":
+                    item.value.string_value = str(uuid.UUID(int=number))
+        yield copy.SerializeToString()
 
 
 def _counted(collector: Collector) -> int:
@@ -131,7 +145,7 @@ def _pair() -> Iterator[dict[str, Collector]]:
         yield collectors
 
 
-def _take(collector: Collector, bodies: Sequence[bytes], sink: Sink | None = None) -> float:
+def _take(collector: Collector, bodies: Sequence[bytes]) -> float:
     """CPU seconds until all were taken and sent on."""
     before = cpu_seconds(collector.process.pid)
     with grpc.insecure_channel(collector.grpc) as channel:
@@ -139,8 +153,6 @@ def _take(collector: Collector, bodies: Sequence[bytes], sink: Sink | None = Non
         for body in bodies:
             call(body, timeout=30)
     _idle(collector)
-    if sink is not None:
-        sink.requests.clear()
     return cpu_seconds(collector.process.pid) - before
 
 

@@ -94,10 +94,14 @@ def _collector(collector: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterat
 
 
 def _growth(found: Measured) -> Iterator[str]:
-    yield from ("## Growth", "The same Collector after ever more traffic.", "")
-    yield from ("| traffic | spans so far | samples shown | memory, MiB | µs CPU a span |", "|---|---:|---:|---:|---:|")
+    yield from ("## Growth", "A Collector after ever more traffic, of ever more processes.", "")
+    yield from (
+        "| traffic | processes | spans | samples shown | memory, MiB | µs CPU a span |",
+        "|---|---:|---:|---:|---:|---:|",
+    )
     for one in found.growth or ():
-        yield f"| {one.times} × | {one.spans} | {one.series} | {one.mebibytes:.0f} | {one.microseconds:.1f} |"
+        traffic = f"{one.times} × | {one.processes} | {one.spans}"
+        yield f"| {traffic} | {one.series} | {one.mebibytes:.0f} | {one.microseconds:.1f} |"
     yield ""
 
 
