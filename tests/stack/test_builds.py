@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from tools.base.errors import ToolError
+from tools.base.files import ROOT
 from tools.base.wait import until
 from tools.commands import up
 from tools.stack import programs
@@ -299,3 +301,15 @@ def test_the_first_messages_are_sent_once_the_service_takes_them_though_the_work
         "first series: sending 12 messages, waiting until Prometheus shows them",
         "worker: ready",
     ]
+
+
+# The tests
+
+
+def test_only_what_a_stack_is_made_of_is_built_before_the_first_tests() -> None:
+    """The Makefile, asked what it would do."""
+    asked = subprocess.run(("make", "--dry-run", "test"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    first = asked.index(f"clinic programs {' '.join((NEEDED | LATER).values())}\n")
+    beside = asked.index("clinic programs >")
+    assert first < beside < asked.index("-m pytest")
+    assert "&" in asked[beside : asked.index("-m pytest")].splitlines()[0]
