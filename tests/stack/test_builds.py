@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -86,7 +87,7 @@ def test_programs_are_built_one_after_the_other_in_the_order_of_need(
         made_by(monkeypatch, name, "sh", "-c", f"{script}; touch {{folder}}/result")
     with Builds(wanted, silent) as made:
         for component in wanted:
-            until(lambda component=component: made.has(component), component)
+            until(partial(made.has, component), component)
     order = ["otelcol", "prometheus", "alertmanager", "jaeger"]
     lines = [f"{name} {what}" for name in order for what in ("begins", "ends")]
     assert (tmp_path / "log").read_text().splitlines() == lines
