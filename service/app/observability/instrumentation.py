@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry.instrumentation import asyncpg as upstream
+from opentelemetry.instrumentation import fastapi as upstream_fastapi
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
@@ -13,9 +14,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from redis.asyncio import Redis
 
 from app.observability.contract import contract
-
-# A search over the whole URL, split at commas: unanchored, a stranger's /webhooks/evolution/health would be invisible.
-_NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
+from app.observability.server_spans import ServerSpans
 
 # Of the eight attributes that upstream puts together for each query, the one that leaves.
 QUERY = {"db.system.name": "postgresql"}
@@ -26,9 +25,9 @@ def instrument_app(app: FastAPI) -> None:
 
     Call it before the app serves: later it is silently ignored.
     """
+    upstream_fastapi.OpenTelemetryMiddleware = ServerSpans  # type: ignore[attr-defined]
     FastAPIInstrumentor.instrument_app(
         app,
-        excluded_urls=_NOT_TRACED,
         exclude_spans=["receive", "send"],
         meter_provider=NoOpMeterProvider(),  # durations come from the spans
     )
