@@ -15,8 +15,7 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.metrics import NoOpMeterProvider
 
-from app.observability.instrumentation import instrument_app
-from app.observability.server_spans import ServerSpans
+from app.observability.server_spans import ServerSpans, instrument_app
 from tests.support.reference import Clock, Outcome, of_ours
 
 REQUESTS = [

@@ -1,36 +1,18 @@
-"""FastAPI, redis and asyncpg, instrumented by their OpenTelemetry packages."""
+"""redis and asyncpg, instrumented by their OpenTelemetry packages; FastAPI: server_spans.py."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI
 from opentelemetry.instrumentation import asyncpg as upstream
-from opentelemetry.instrumentation import fastapi as upstream_fastapi
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
-from opentelemetry.metrics import NoOpMeterProvider
 from redis.asyncio import Redis
 
 from app.observability.contract import contract
-from app.observability.server_spans import ServerSpans
 
 # Of the eight attributes that upstream puts together for each query, the one that leaves.
 QUERY = {"db.system.name": "postgresql"}
-
-
-def instrument_app(app: FastAPI) -> None:
-    """A SERVER span for each request.
-
-    Call it before the app serves: later it is silently ignored.
-    """
-    upstream_fastapi.OpenTelemetryMiddleware = ServerSpans  # type: ignore[attr-defined]
-    FastAPIInstrumentor.instrument_app(
-        app,
-        exclude_spans=["receive", "send"],
-        meter_provider=NoOpMeterProvider(),  # durations come from the spans
-    )
 
 
 def instrument_database() -> None:

@@ -1,17 +1,36 @@
-"""SERVER spans by the ASGI middleware of OpenTelemetry's FastAPI package, without what never leaves the process."""
+"""FastAPI, instrumented by its OpenTelemetry package, without what never leaves the process.
+
+Apart from instrumentation.py: the worker has no FastAPI to wait for.
+"""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from fastapi import FastAPI
 from opentelemetry.context import Context
+from opentelemetry.instrumentation import fastapi as upstream
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.http import sanitize_method
 
 NOT_TRACED = frozenset({"/health", "/metrics", "/metrics/summary"})
 
 _Message = MutableMapping[str, Any]
+
+
+def instrument_app(app: FastAPI) -> None:
+    """A SERVER span for each request.
+
+    Call it before the app serves: later it is silently ignored.
+    """
+    upstream.OpenTelemetryMiddleware = ServerSpans  # type: ignore[attr-defined]
+    upstream.FastAPIInstrumentor.instrument_app(
+        app,
+        exclude_spans=["receive", "send"],
+        meter_provider=NoOpMeterProvider(),  # durations come from the spans
+    )
 
 
 class ServerSpans(OpenTelemetryMiddleware):
