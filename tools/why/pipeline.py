@@ -135,7 +135,7 @@ def service(now: Comparison) -> Iterator[Finding]:
         )
 
 
-_ALIVE = "count(mem0_write_queue_size)"
+_ALIVE = "count(last_over_time(mem0_write_queue_size[2m]))"  # pushed, so nothing marks the end of a series
 
 
 def lost(now: Comparison) -> Iterator[Finding]:
