@@ -57,7 +57,7 @@ docs: $(INSTALLED) ## Write what is generated in docs/
 	@$(CLINIC) docs $(WORDS)
 
 test: lint programs check ## Everything that is checked: style, types, tests; a part: make test ARGS=tests/unit
-	@$(PY) -m pytest --numprocesses 3 $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 $(ARGS)
 
 lint: $(INSTALLED) ## Style and types
 	@$(PY) -m ruff check

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from app.observability import wire
+from app.observability.channel import Grpc
 from app.observability.export import Spool
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider
@@ -81,7 +82,7 @@ def test_a_clients_spans_reach_every_collector_in_time_and_none_is_lost(both: tu
     provider, lost, sent = Provider(), LostSpans(), 0
     tracer = provider.get_tracer("app.observability")
     with balancer(*(one.grpc for one in both)) as address:
-        spool = Spool(address, provider=provider, lost=lost, resource=wire.resource(SERVICE))
+        spool = Spool(Grpc(address), provider=provider, lost=lost, resource=wire.resource(SERVICE))
 
         def reached_both() -> bool:
             nonlocal sent
