@@ -35,7 +35,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
     def run(*words: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
         laid_over = yaml.safe_dump(dict(values or {}))
-        command = [str(program), *words, "--values", "-"]
+        command = [str(program), *words, *(("--values", "-") if words[0] == "template" else ())]
         return subprocess.run(
             command, input=laid_over, cwd=CHART, env=environment, capture_output=True, text=True, check=False
         )
@@ -43,9 +43,9 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     return run
 
 
-def template(helm: Helm, values: Values | None = None) -> str:
+def template(helm: Helm, values: Values | None = None, chart: Path = CHART) -> str:
     """What the chart becomes."""
-    run = helm("template", RELEASE, ".", *CLUSTER, values=values)
+    run = helm("template", RELEASE, str(chart), *CLUSTER, values=values)
     assert run.returncode == 0, run.stderr
     return run.stdout
 

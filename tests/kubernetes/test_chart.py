@@ -1,6 +1,7 @@
 """The chart becomes what the repository ships, and what it becomes fits together."""
 
 import re
+import shutil
 import subprocess
 from copy import deepcopy
 from pathlib import Path
@@ -46,9 +47,8 @@ def test_helm_has_nothing_to_complain_about(helm: Helm) -> None:
 def test_the_collector_reads_the_shipped_files_to_the_letter(manifests: list[Manifest]) -> None:
     data = of_kind(manifests, "ConfigMap")[COLLECTORS]["data"]
     expected = shipped("otel-collector/config.yaml") | shipped("otel-collector/extras.yaml")
-    assert {name: text.strip() for name, text in data.items()} == {
-        name: text.strip() for name, text in expected.items()
-    }
+    assert {name: data[name].strip() for name in expected} == {name: text.strip() for name, text in expected.items()}
+    assert set(data) == {*expected, "prometheus.yaml"}
 
 
 def test_the_collector_takes_what_it_gets(manifests: list[Manifest], helm: Helm, tmp_path: Path) -> None:
@@ -65,6 +65,36 @@ def test_the_collector_takes_what_it_gets(manifests: list[Manifest], helm: Helm,
         assert (run.returncode, run.stderr) == (0, "")
     read = of_kind(with_extras, "ConfigMap")[COLLECTORS]["data"]["extras.yaml"]
     assert yaml.safe_load(read) == extras
+
+
+def test_what_is_pushed_reaches_every_prometheus(helm: Helm, tmp_path: Path) -> None:
+    """Each evaluates the rules: one that lacks a series would say that it is absent."""
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    file = chart / "files" / "otel-collector" / "config.yaml"
+    config = yaml.safe_load(file.read_text("utf-8"))
+    config["exporters"]["otlp_http/prometheus"] = {
+        "endpoint": "${env:PROMETHEUS_OTLP_ENDPOINT:-http://prometheus:9090/api/v1/otlp}",
+        "retry_on_failure": {"enabled": False},
+    }
+    config["service"]["pipelines"]["metrics/otlp"]["exporters"] = ["otlp_http/prometheus", "prometheus"]
+    file.write_text(yaml.safe_dump(config))
+    values = {"prometheus": {"otlp": [f"http://{name}:9090/api/v1/otlp" for name in "abc"]}}
+    manifests = [yaml.safe_load(text) for text in documents(template(helm, values, chart))]
+    variables = environment(of_kind(manifests, "StatefulSet")[COLLECTORS])
+    assert variables["PROMETHEUS_OTLP_ENDPOINT"] == "http://a:9090/api/v1/otlp"
+    text = of_kind(manifests, "ConfigMap")[COLLECTORS]["data"]["prometheus.yaml"]
+    others = {
+        f"otlp_http/prometheus-{number}": f"http://{name}:9090/api/v1/otlp" for number, name in ((2, "b"), (3, "c"))
+    }
+    exporters = ["otlp_http/prometheus", "prometheus", *others]
+    assert yaml.safe_load(text) == {
+        "exporters": {name: {"endpoint": url, "retry_on_failure": {"enabled": False}} for name, url in others.items()},
+        "service": {"pipelines": {"metrics/otlp": {"exporters": exporters}}},
+    }
+    alone = template(helm, {"prometheus": {"otlp": ["http://a:9090/api/v1/otlp"]}}, chart)
+    read = [yaml.safe_load(one) for one in documents(alone)]
+    assert yaml.safe_load(of_kind(read, "ConfigMap")[COLLECTORS]["data"]["prometheus.yaml"]) == {}
 
 
 def test_a_change_of_the_configuration_restarts_the_collectors(manifests: list[Manifest], helm: Helm) -> None:
@@ -176,6 +206,14 @@ def test_a_checkout_without_links_is_refused(helm: Helm, tmp_path: Path) -> None
     run = helm("template", RELEASE, str(tmp_path), *CLUSTER)
     assert run.returncode != 0
     assert "is missing or empty: is files/ made of links, as in the repository?" in run.stderr
+
+
+def test_a_package_of_the_chart_holds_all_it_needs(rendered: str, helm: Helm, tmp_path: Path) -> None:
+    """For who cannot follow links: Flux, a registry."""
+    run = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    (package,) = tmp_path.iterdir()
+    assert template(helm, chart=package) == rendered
 
 
 def test_a_cluster_that_knows_no_sleep_before_the_stop_is_refused(helm: Helm) -> None:

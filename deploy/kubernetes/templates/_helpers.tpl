@@ -56,6 +56,32 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/* Given (list $ "the Collector's YAML"): what each further Prometheus needs, a copy of the exporter that pushes to the
+first, beside it in its pipelines. */}}
+{{- define "healthcare.pushes" -}}
+{{- $ := index . 0 -}}
+{{- $shipped := index . 1 | fromYaml -}}
+{{- $first := "otlp_http/prometheus" -}}
+{{- $exporters := dict -}}
+{{- with get $shipped.exporters $first -}}
+{{- range $number, $url := rest $.Values.prometheus.otlp -}}
+{{- $copy := merge (dict "endpoint" $url) (get $shipped.exporters $first) -}}
+{{- $_ := set $exporters (printf "%s-%d" $first (add 2 $number)) $copy -}}
+{{- end -}}
+{{- end -}}
+{{- $pipelines := dict -}}
+{{- range $name, $pipeline := $shipped.service.pipelines -}}
+{{- if has $first $pipeline.exporters -}}
+{{- $_ := set $pipelines $name (dict "exporters" (concat $pipeline.exporters (keys $exporters | sortAlpha))) -}}
+{{- end -}}
+{{- end -}}
+{{- if $exporters -}}
+{{ dict "exporters" $exporters "service" (dict "pipelines" $pipelines) | toYaml }}
+{{- else -}}
+{}
+{{- end -}}
+{{- end }}
+
 {{/* Given (list $ "component"): one pod of it at a time may be taken from its node. */}}
 {{- define "healthcare.disruption" -}}
 {{- $ := index . 0 -}}
