@@ -16,6 +16,7 @@ import yaml
 from tools.base.wait import until
 from tools.stack.ports import HOST, Ports
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time
 _PLURALS = {"NetworkPolicy": "networkpolicies", "Prometheus": "prometheuses"}
 
 
@@ -30,8 +31,8 @@ class ApiServer:
 
         A text is sent as it is, so that a key that stands twice is seen too.
         """
+        read = yaml.load(manifest, LOADER) if isinstance(manifest, str) else manifest  # noqa: S506 - it is a safe one
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-        read = yaml.safe_load(text)
         kind = read["kind"]
         group = "api" if read["apiVersion"] == "v1" else "apis"
         path = f"/{group}/{read['apiVersion']}/namespaces/{namespace}/{_PLURALS.get(kind, f'{kind.lower()}s')}"

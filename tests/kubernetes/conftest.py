@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kubernetes.api_server import ApiServer, running
+from tests.kubernetes.api_server import LOADER, ApiServer, running
 from tools.stack import programs
 
 CHART = programs.ROOT / "deploy" / "kubernetes"
@@ -52,7 +52,12 @@ def template(helm: Helm, values: Values | None = None, chart: Path = CHART) -> s
 
 def documents(text: str) -> list[str]:
     """The manifests in a text, each as it is written."""
-    return [part for part in text.split("\n---\n") if yaml.safe_load(part)]
+    return [part for part in text.split("\n---\n") if "\nkind: " in part]
+
+
+def made(helm: Helm, values: Values | None = None, chart: Path = CHART) -> list[Manifest]:
+    """What the chart becomes, read."""
+    return [one for one in yaml.load_all(template(helm, values, chart), LOADER) if one]
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +67,9 @@ def rendered(helm: Helm) -> str:
 
 
 @pytest.fixture(scope="session")
-def manifests(rendered: str) -> list[Manifest]:
+def manifests(helm: Helm) -> list[Manifest]:
     """The same, read."""
-    return [yaml.safe_load(text) for text in documents(rendered)]
+    return made(helm)
 
 
 @pytest.fixture(scope="module")

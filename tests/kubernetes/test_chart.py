@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import app
-from tests.kubernetes.conftest import CHART, CLUSTER, RELEASE, Helm, Manifest, documents, template
+from tests.kubernetes.conftest import CHART, CLUSTER, RELEASE, Helm, Manifest, made, template
 from tests.kubernetes.loose_ends import container, environment, loose_ends, may_reach, of_kind
 from tools.stack.programs import ROOT, ensure
 
@@ -53,7 +53,7 @@ def test_the_collector_reads_the_shipped_files_to_the_letter(manifests: list[Man
 
 def test_the_collector_takes_what_it_gets(manifests: list[Manifest], helm: Helm, tmp_path: Path) -> None:
     extras = {"exporters": {"otlp_grpc/second": {"endpoint": "traces.example.org:4317"}}}
-    with_extras = [yaml.safe_load(text) for text in documents(template(helm, {"collector": {"extras": extras}}))]
+    with_extras = made(helm, {"collector": {"extras": extras}})
     for version in (manifests, with_extras):
         workload = of_kind(version, "StatefulSet")[COLLECTORS]
         folder = container(workload)["volumeMounts"][0]["mountPath"]
@@ -80,7 +80,7 @@ def test_what_is_pushed_reaches_every_prometheus(helm: Helm, tmp_path: Path) -> 
     config["service"]["pipelines"]["metrics/otlp"]["exporters"] = ["otlp_http/prometheus", "prometheus"]
     file.write_text(yaml.safe_dump(config))
     values = {"prometheus": {"otlp": [f"http://{name}:9090/api/v1/otlp" for name in "abc"]}}
-    manifests = [yaml.safe_load(text) for text in documents(template(helm, values, chart))]
+    manifests = made(helm, values, chart)
     variables = environment(of_kind(manifests, "StatefulSet")[COLLECTORS])
     assert variables["PROMETHEUS_OTLP_ENDPOINT"] == "http://a:9090/api/v1/otlp"
     text = of_kind(manifests, "ConfigMap")[COLLECTORS]["data"]["prometheus.yaml"]
@@ -92,13 +92,12 @@ def test_what_is_pushed_reaches_every_prometheus(helm: Helm, tmp_path: Path) -> 
         "exporters": {name: {"endpoint": url, "retry_on_failure": {"enabled": False}} for name, url in others.items()},
         "service": {"pipelines": {"metrics/otlp": {"exporters": exporters}}},
     }
-    alone = template(helm, {"prometheus": {"otlp": ["http://a:9090/api/v1/otlp"]}}, chart)
-    read = [yaml.safe_load(one) for one in documents(alone)]
-    assert yaml.safe_load(of_kind(read, "ConfigMap")[COLLECTORS]["data"]["prometheus.yaml"]) == {}
+    alone = made(helm, {"prometheus": {"otlp": ["http://a:9090/api/v1/otlp"]}}, chart)
+    assert yaml.safe_load(of_kind(alone, "ConfigMap")[COLLECTORS]["data"]["prometheus.yaml"]) == {}
 
 
 def test_a_change_of_the_configuration_restarts_the_collectors(manifests: list[Manifest], helm: Helm) -> None:
-    changed = [yaml.safe_load(text) for text in documents(template(helm, {"collector": {"extras": {"a": {}}}}))]
+    changed = made(helm, {"collector": {"extras": {"a": {}}}})
     sums = [
         of_kind(version, "StatefulSet")[COLLECTORS]["spec"]["template"]["metadata"]["annotations"]
         for version in (manifests, changed)
@@ -165,7 +164,7 @@ def test_series_have_the_job_of_the_rules_the_pods_name_and_no_label_of_the_oper
 @pytest.mark.parametrize("store", ["tempo", "jaeger"])
 def test_grafana_gets_the_shipped_dashboards_and_the_one_of_the_trace_store(store: str, helm: Helm) -> None:
     values = {"traceStore": {"kind": store}}
-    manifests = [yaml.safe_load(text) for text in documents(template(helm, values))]
+    manifests = made(helm, values)
     labelled = [one for one in manifests if one["metadata"]["labels"].get("grafana_dashboard") == "1"]
     data = {name: text for one in labelled for name, text in one["data"].items()}
     assert data == shipped("grafana/dashboards/*.json") | shipped(f"grafana/dashboards/traces/{store}.json")
@@ -175,7 +174,7 @@ def test_grafana_gets_the_shipped_dashboards_and_the_one_of_the_trace_store(stor
 @pytest.mark.parametrize("store", ["tempo", "jaeger"])
 def test_grafana_gets_the_shipped_data_sources_with_addresses_of_the_cluster(store: str, helm: Helm) -> None:
     values = {"traceStore": {"kind": store, "url": "http://traces.example:1"}}
-    manifests = [yaml.safe_load(text) for text in documents(template(helm, values))]
+    manifests = made(helm, values)
     (one,) = [each for each in manifests if each["metadata"]["labels"].get("grafana_datasource") == "1"]
     (text,) = one["data"].values()
     text = text.replace(f"/trace-{store}?", "/trace-${TRACE_STORE}?")
@@ -273,7 +272,7 @@ def test_only_service_and_worker_reach_otlp_and_only_prometheus_is_let_in_beside
 
 def test_without_peers_nobody_is_let_in(helm: Helm) -> None:
     nobody: dict[str, Any] = {"prometheus": {"allowFrom": []}, "service": {"allowFrom": []}}
-    manifests = [yaml.safe_load(text) for text in documents(template(helm, nobody))]
+    manifests = made(helm, nobody)
     assert may_reach(manifests, 8000) == {SERVICE: set()}
     assert may_reach(manifests, 8888) == {COLLECTORS: set()}
 
