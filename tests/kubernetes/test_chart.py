@@ -233,11 +233,19 @@ def test_images_are_those_of_compose_at_this_version() -> None:
     }
 
 
-def test_the_collector_has_the_variables_of_compose(manifests: list[Manifest]) -> None:
-    here = environment(of_kind(manifests, "StatefulSet")[COLLECTORS])
-    there = {name: str(value) for name, value in COMPOSE["otel-collector"]["environment"].items()}
+# Read from the templates, so that they hold on machines without Helm too.
+
+
+def source(name: str) -> str:
+    """A template as it is written."""
+    return (CHART / "templates" / name).read_text("utf-8")
+
+
+def test_the_collector_has_the_variables_of_compose() -> None:
+    here = dict(re.findall(r"- \{name: ([A-Z_]+), value: \"?([^\"}]*)", source("collector.yaml")))
+    there = COMPOSE["otel-collector"]["environment"]
     same = {"MEMORY_LIMIT_MIB", "GOMEMLIMIT", "GOGC"}
-    assert {name: here[name] for name in same} == {name: there[name] for name in same}
+    assert {name: here[name] for name in same} == {name: str(there[name]) for name in same}
     # Where its YAML has the address of another container, the chart has one of the cluster.
     text = (ROOT / "otel-collector" / "config.yaml").read_text("utf-8")
     others = re.findall(r"\$\{env:(\w+):-(?:http://)?[a-z]+:\d+", text)
@@ -245,12 +253,23 @@ def test_the_collector_has_the_variables_of_compose(manifests: list[Manifest]) -
     assert "TRACE_STORE_ENDPOINT" in others
 
 
-def test_the_worker_is_asked_for_its_health_as_its_image_asks(manifests: list[Manifest]) -> None:
-    probe = container(of_kind(manifests, "Deployment")[WORKER])["readinessProbe"]["exec"]["command"]
+def test_every_port_that_is_scraped_of_the_collector_has_a_name() -> None:
+    targets = {
+        target for job in PROMETHEUS["scrape_configs"] for one in job["static_configs"] for target in one["targets"]
+    }
+    named = dict(re.findall(r'"(otel-collector:\d+)" "(\w+)"', source("monitoring.yaml")))
+    assert set(named) == {target for target in targets if target.startswith("otel-collector:")}
+    for target, name in named.items():
+        assert f"{{name: {name}, containerPort: {target.partition(':')[2]}}}" in source("collector.yaml")
+
+
+def test_the_worker_is_asked_for_its_health_as_its_image_asks() -> None:
     worker = (ROOT / "service" / "Dockerfile").read_text("utf-8").partition(" AS worker\n")[2]
     check = re.search(r"HEALTHCHECK .* CMD (\[.*\])", worker)
     assert check
-    assert probe == yaml.safe_load(check[1])
+    *words, code = yaml.safe_load(check[1])
+    assert words == ["python", "-c"]
+    assert f"- {code}\n" in source("worker.yaml")
 
 
 # What fits together
