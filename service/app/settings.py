@@ -96,6 +96,8 @@ class Settings(BaseSettings):
 
     collector_metrics_url: HttpUrl = "http://127.0.0.1:8889/metrics"
     collector_health_url: HttpUrl = "http://127.0.0.1:13133/"
+    prometheus_query_url: HttpUrl | None = None
+    """Who answers `/metrics` and `/metrics/summary` where there are several Collectors; without it the one is asked."""
     demo_catalog: bool = False
     """Fill an empty catalogue with invented prices, answers and free slots."""
     log_level: Literal["debug", "info", "warning", "warn", "error", "critical"] = "info"

@@ -26,14 +26,19 @@ def gauge(number: int, name: str = GAUGE, **labels: Any) -> Metric:
 
 
 def counter(
-    number: int, name: str = COUNTER, temporality: Any = CUMULATIVE, monotonic: bool = True, **labels: Any
+    number: int,
+    name: str = COUNTER,
+    temporality: Any = CUMULATIVE,
+    monotonic: bool = True,
+    since: int = 0,
+    **labels: Any,
 ) -> Metric:
-    """A counter with one point, described wrongly."""
+    """A counter with one point, described wrongly; it began at `since`, nanoseconds since 1970, or a second ago."""
     metric = Metric(name=name, unit="ms", description=CANARY)
     metric.sum.aggregation_temporality, metric.sum.is_monotonic = temporality, monotonic
     metric.sum.data_points.add(
         as_int=number,
-        start_time_unix_nano=time.time_ns() - 1_000_000_000,
+        start_time_unix_nano=since or time.time_ns() - 1_000_000_000,
         time_unix_nano=time.time_ns(),
         attributes=attributes(labels),
     )

@@ -122,6 +122,7 @@ def test_prometheus_runs_with_what_the_series_need(services: dict[str, Model]) -
         "--storage.tsdb.path": "/prometheus",
         "--web.external-url": "http://127.0.0.1:9090",
         "--web.enable-lifecycle": "",
+        "--web.enable-otlp-receiver": "",
         "--enable-feature": "exemplar-storage,created-timestamp-zero-ingestion",
     }
     assert PROMETHEUS["storage"]["tsdb"]["retention"]["time"] == "35d"

@@ -11,6 +11,7 @@ from tools.base.files import ROOT, Finding, Sources
 from tools.check.checks import PROGRAMS, STATIC, check
 from tools.model.collector_yaml import PATH as CONFIG
 from tools.model.contract import PATH as CONTRACT
+from tools.model.scrape import PATH as PROMETHEUS
 
 README = "otel-collector/README.md"
 PAGE = "docs/metrics.md"
@@ -162,7 +163,11 @@ WRONG_YAML = {  # an edit of the Collector's YAML, and what is said of it
         ("  memory_limiter:\n", "  memory_limit:\n"),
         "memory_limit is in no pipeline",
     ),
-    "no YAML": (("exporters: [prometheus]\n  # The", "exporters: [prometheus\n  # The"), "no YAML: "),
+    "nothing is pushed": (
+        ("exporters: [otlp_http/prometheus, prometheus]", "exporters: [prometheus]"),
+        "metrics/otlp pushes nothing: scraped from several Collectors, a series would have several writers",
+    ),
+    "no YAML": (("[otlp_http/prometheus, prometheus]", "[otlp_http/prometheus, prometheus"), "no YAML: "),
 }
 
 
@@ -177,6 +182,15 @@ def test_a_mistake_in_the_collectors_yaml_is_named_with_its_line(shipped: Source
     assert len(found) == 1, check(edited, programs=False)
     assert found[0].file == CONFIG
     assert found[0].line > 0
+
+
+def test_prometheus_drops_what_is_pushed_and_nothing_else_of_what_it_scrapes(shipped: Sources) -> None:
+    both = "mem0_write_queue_size|telemetry_spans_lost_total"
+    for dropped in ("mem0_write_queue_size", f"{both}|errors_total"):
+        edited = edit(shipped, PROMETHEUS, (both, dropped))
+        [found] = check(edited, programs=False)
+        said = f"otel-collector-derived has to drop {both}, which are pushed; it drops "
+        assert (found.file, found.text) == (PROMETHEUS, said + "|".join(sorted(dropped.split("|"))))
 
 
 def test_the_named_line_is_that_of_the_mistake(shipped: Sources) -> None:

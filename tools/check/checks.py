@@ -8,6 +8,7 @@ from tools.check.collector import RULES as COLLECTOR_RULES
 from tools.check.consumers import knows_what_is_asked, tells_limits_and_targets
 from tools.check.metrics_page import writes_metrics_page
 from tools.check.programs import promtool_agrees, validates
+from tools.check.pushed import pushes_instruments
 from tools.check.variables import documents_variables
 from tools.model import contract
 from tools.model.collector_yaml import CollectorYaml
@@ -28,6 +29,7 @@ def dashboards_keep_their_promises(it: Repository) -> Iterator[Finding]:
 
 STATIC: tuple[Callable[[Repository], Iterator[Finding]], ...] = (
     *COLLECTOR_RULES,
+    pushes_instruments,
     documents_variables,
     knows_what_is_asked,
     dashboards_keep_their_promises,
@@ -40,7 +42,7 @@ PROGRAMS: tuple[Callable[[Repository], Iterator[Finding]], ...] = (validates, pr
 
 def static(it: Repository) -> Iterator[str]:
     """The names of the rules that something breaks; nothing is run, generated pages are left out."""
-    for rule in (*COLLECTOR_RULES, documents_variables, knows_what_is_asked):
+    for rule in (*COLLECTOR_RULES, pushes_instruments, documents_variables, knows_what_is_asked):
         if next(rule(it), None):
             yield rule.__name__
 

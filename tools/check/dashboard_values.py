@@ -10,6 +10,7 @@ from tools.check.dashboard_samples import (
     CLASSIFICATION,
     CONVERSATIONS,
     DATABASE,
+    FIRST,
     FULL,
     HALF_AN_HOUR,
     HYDRATION,
@@ -198,7 +199,7 @@ COLLECTOR: dict[int, dict[str, Shown]] = {
         "queue full": rate(0.75, SPANS, quiet=0),
     },
     4: QUEUE,
-    5: {"heap": level(2e8, "bytes", "job instance __name__")},
+    5: {FIRST: level(2e8, "bytes", "job __name__")},
     6: {
         "webhook_request_duration_seconds_bucket": level(10 * 2 * 20, "short"),
         "database_query_duration_seconds_bucket": level(3 * 2 * 20, "short"),

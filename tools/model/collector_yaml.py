@@ -205,6 +205,10 @@ class CollectorYaml:
             and self.is_own(name)
         ]
 
+    def signals(self, exporter: str) -> set[str]:
+        """Of the pipelines that end in this exporter."""
+        return {type_of(name) for name, one in self.pipelines.items() if exporter in one["exporters"]}
+
     @cached_property
     def variables(self) -> list[tuple[str, str, int]]:
         """Name, what stands after it in the braces, and line of each `${env:…}`, comments left out."""

@@ -22,6 +22,7 @@ from tools.stack.programs import ensure
 
 # The shipped YAML, or another one that has to pass the same tests (`make mutants`).
 CONFIG = Path(os.environ.get("COLLECTOR_CONFIG") or ROOT / "otel-collector" / "config.yaml")
+NOWHERE = f"http://{HOST}:1"
 EXTRAS = ROOT / collector_extras()
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -39,6 +40,7 @@ def exemplars(exposition: str) -> list[tuple[str, dict[str, str]]]:
 class Collector:
     """One process. `directory` holds its queue and its log; start again on the same one to keep the queue.
 
+    It keeps its ports. `prometheus` is whom it pushes to, by default nobody.
     `changes` are settings laid over the YAML, for instance `exporters::otlp_grpc::sending_queue::queue_size: 9`.
     """
 
@@ -48,11 +50,18 @@ class Collector:
     extras: Path = EXTRAS
     interval: str = "100ms"
     changes: Sequence[str] = ()
+    prometheus: str = NOWHERE
     grpc: str = field(init=False)
     http: str = field(init=False)
     derived: str = field(init=False)
     own: str = field(init=False)
     health: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        ports = Ports.free()
+        self.grpc, self.http, self.derived, self.own, self.health = (
+            f"{HOST}:{getattr(ports, name)}" for name in LISTENS["otel-collector"]
+        )
 
     @contextmanager
     def running(self) -> Iterator["Collector"]:
@@ -71,10 +80,6 @@ class Collector:
             TimeoutError: it is not ready in time.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        ports = Ports.free()
-        self.grpc, self.http, self.derived, self.own, self.health = (
-            f"{HOST}:{getattr(ports, name)}" for name in LISTENS["otel-collector"]
-        )
         arguments = [f"--config={part}" for part in (self.config, self.extras, *(f"yaml:{it}" for it in self.changes))]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -146,6 +151,7 @@ class Collector:
             "SELF_METRICS_PORT": port,
             "HEALTH_ENDPOINT": self.health,
             "TRACE_STORE_ENDPOINT": self.store,
+            "PROMETHEUS_OTLP_ENDPOINT": f"{self.prometheus}/api/v1/otlp",
             "QUEUE_DIRECTORY": str(self.directory / "queue"),
             "DERIVE_INTERVAL": self.interval,
         }

@@ -1,13 +1,11 @@
 """One version of the Collector's YAML, run for real: the workload goes in, all that comes out is kept."""
 
-import gzip
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +22,10 @@ from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.model.collector_yaml import CollectorYaml, type_of
 from tools.model.expected import Samples
+from tools.model.scrape import not_scraped
 from tools.replay.canaries import Canaries
 from tools.replay.collector import OPEN_METRICS, Collector, exemplars
+from tools.replay.pushed import received
 from tools.replay.workload import Workload
 
 FLUSH = 0.4  # of span_metrics in both versions, whatever their YAML says: an answer in seconds, not in minutes
@@ -86,6 +86,7 @@ class Version:
         folder.mkdir(parents=True, exist_ok=True)
         self.yaml = CollectorYaml(sources)
         self.name = sources.name
+        self._not_scraped = not_scraped(sources)
         self._flush = f"{flush}s"
         self._files = self.yaml.write(folder)
         self._folder = folder
@@ -162,7 +163,7 @@ class Version:
                 self.outcome.linked.add(ids["trace_id"])
             # Sums are left out: added up in another order at each flush, their last digit changes for ever.
             lines = [line for line in self.collector.exposition().splitlines() if "_sum{" not in line]
-            seen = (*lines, *(len(sink.requests) for sink in self.sinks.values()))
+            seen = (*lines, *(len(sink.requests) + len(sink.metrics) for sink in self.sinks.values()))
             same = same + 1 if seen == last else 0
             last = seen
             return same >= STILL
@@ -176,17 +177,25 @@ class Version:
     def _keep(self, canaries: Canaries) -> None:
         outcome = self.outcome
         outcome.exposition = self.collector.exposition()
-        shown = self.collector.samples()
+        pushed, meaning = received(export for sink in self.sinks.values() for export in sink.metrics)
+        shown = {key: number for key, number in self.collector.samples().items() if key[0] not in self._not_scraped}
+        shown |= pushed
         outcome.samples = {key: round(number, 9) for key, number in shown.items() if number}
         edges = {
             (name.removesuffix("_bucket"), dict(labels)["le"]) for name, labels in shown if name.endswith("_bucket")
         }
         for name, edge in sorted(edges, key=lambda pair: float(pair[1])):
             outcome.edges.setdefault(name, []).append(edge)
-        outcome.meaning = self.collector.meaning()
+        scraped = self.collector.meaning()
+        outcome.meaning = {name: said for name, said in scraped.items() if name not in self._not_scraped} | meaning
         own = self.collector.own_exposition()
         outcome.health = _named(own)
         for name, sink in self.sinks.items():
+            if sink.metrics:
+                bodies = b"".join(export.SerializeToString() for export in list(sink.metrics))
+                _note(outcome, canaries, f"metrics to {name}", bodies)
+            if self.yaml.signals(name) == {"metrics"}:
+                continue
             outcome.stored[name] = dict(_stored(sink))
             spans = list(sink.spans())
             outcome.copies[name] = len(spans) - len({span.span_id for span in spans})
@@ -201,15 +210,12 @@ class Version:
         changes = []
         for name in self.yaml.part("exporters") or {}:
             if type_of(name) in GRPC + HTTP:
-                sink = self.sinks[name] = Sink()
-                if type_of(name) in GRPC:
-                    sink.open()
-                    stack.callback(sink.close)
-                    changes.append(f"exporters::{name}::endpoint: {sink.endpoint}")
-                    changes.append(f"exporters::{name}::tls: {{insecure: true}}")
-                else:
-                    url = stack.enter_context(_over_http(sink))
-                    changes += [f"exporters::{name}::endpoint: {url}"]
+                by_grpc = type_of(name) in GRPC
+                sink = self.sinks[name] = Sink("grpc" if by_grpc else "http/protobuf")
+                stack.enter_context(sink.listening())
+                address = sink.endpoint if by_grpc else f"http://{sink.endpoint}"
+                changes.append(f"exporters::{name}::endpoint: {address}")
+                changes += [f"exporters::{name}::tls: {{insecure: true}}"] * by_grpc
             elif type_of(name) != "prometheus":
                 changes += self._elsewhere("exporters", name)
         for name in self.yaml.part("receivers") or {}:
@@ -316,35 +322,6 @@ def _emptied(resource: ResourceSpans, scope: ScopeSpans, span: Span) -> str:
 
 def _texts(attributes: Any) -> dict[str, str]:
     return {item.key: item.value.string_value or str(item.value).strip() for item in attributes}
-
-
-@contextmanager
-def _over_http(sink: Sink) -> Iterator[str]:
-    """The same sink for OTLP over HTTP; yields its URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            """Take one export; bodies come compressed unless the exporter says otherwise."""
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            packed = self.headers["Content-Encoding"] == "gzip"
-            sink.requests.append(ExportTraceServiceRequest.FromString(gzip.decompress(body) if packed else body))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _reason(error: BaseException) -> str:

@@ -132,6 +132,7 @@ def otel_collector(folder: Path, ports: Ports, store: str, report: Report) -> Co
             "SELF_METRICS_PORT": str(ports.collector_own),
             "HEALTH_ENDPOINT": f"{HOST}:{ports.collector_health}",
             "TRACE_STORE_ENDPOINT": f"{HOST}:{store_port}",
+            "PROMETHEUS_OTLP_ENDPOINT": loopback(ports.prometheus, "/api/v1/otlp"),
             "QUEUE_DIRECTORY": str(folder / "otel-collector" / "queue").replace("$", "$$"),  # else it expands that too
             "GOMEMLIMIT": "400MiB",
             "GOGC": "400",  # memory for CPU: a fifth less of it
@@ -148,6 +149,7 @@ def prometheus(folder: Path, ports: Ports, receivers: Path | None, report: Repor
         f"--web.listen-address={HOST}:{ports.prometheus}",
         f"--web.external-url={loopback(ports.prometheus)}",
         "--web.enable-lifecycle",
+        "--web.enable-otlp-receiver",
         "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     )
     return Component(

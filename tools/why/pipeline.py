@@ -47,7 +47,7 @@ def store(now: Comparison) -> Iterator[Finding]:
     sent = now.rate("otelcol_exporter_sent_spans")
     refused = now.rate("otelcol_exporter_send_failed_spans")
     dropped = now.rate("otelcol_exporter_enqueue_failed_spans")
-    queue = now.change("max(max_over_time(otelcol_exporter_queue_size[window]))")
+    queue = now.change('max(max_over_time(otelcol_exporter_queue_size{data_type="traces"}[window]))')
     room = now.change("max(last_over_time(otelcol_exporter_queue_capacity[window]))", missing=math.inf)
     full = queue.during / room.during
     rows = (
@@ -135,7 +135,7 @@ def service(now: Comparison) -> Iterator[Finding]:
         )
 
 
-_ALIVE = "count(mem0_write_queue_size)"
+_ALIVE = "count(last_over_time(mem0_write_queue_size[2m]))"  # pushed, so nothing marks the end of a series
 
 
 def lost(now: Comparison) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""`/metrics` and `/metrics/summary`: what the Collector derived. The service itself counts nothing.
+"""`/metrics` and `/metrics/summary`: what the Collector derived, or all Collectors. The service itself counts nothing.
+
+Of several Collectors one knows its share only, so a Prometheus is asked then: `PROMETHEUS_QUERY_URL`. The header
+`X-Metrics-From` of an answer says who was.
 
 Point Prometheus at the Collector, not here: scraping both would double every sum.
 """
@@ -11,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.api import all_collectors
 from app.observability.contract import contract
 
 router = APIRouter()
@@ -18,6 +22,7 @@ router = APIRouter()
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)
 _PASSED_IN = ("accept", "accept-encoding")
 _PASSED_OUT = ("content-type", "content-encoding")
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 _UNREACHABLE = (httpx.HTTPError, RuntimeError)  # RuntimeError: the client is closed, see _client
 
@@ -26,7 +31,12 @@ Samples = Mapping[str, list[tuple[Mapping[str, str], float]]]
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """The Collector's exposition, passed on in the format asked for; 503 when the Collector can't be reached."""
+    """The Collector's exposition, passed on in the format asked for, or Prometheus' as text; 503 without an answer."""
+    if _prometheus(request):
+        try:
+            return Response(await _of_all(request), media_type=_TEXT, headers=_said_by(request))
+        except (*_UNREACHABLE, ValueError):
+            return _unreachable(request)
     headers = {name: request.headers[name] for name in _PASSED_IN if name in request.headers}
     try:
         client = _client(request)
@@ -37,24 +47,31 @@ async def metrics(request: Request) -> Response:
             stream=True,
         )
     except _UNREACHABLE:
-        return _unreachable()
+        return _unreachable(request)
     return StreamingResponse(
         _stream(upstream),
         upstream.status_code,
-        {name: upstream.headers[name] for name in _PASSED_OUT if name in upstream.headers},
+        {name: upstream.headers[name] for name in _PASSED_OUT if name in upstream.headers} | _said_by(request),
     )
 
 
 @router.get("/metrics/summary")
 async def summary(request: Request) -> JSONResponse:
-    """Totals since the Collector's start, as JSON; 503 when the Collector can't be reached."""
+    """Totals since the Collector's start, or each Collector's, as JSON; 503 when who knows them can't be reached."""
     try:
-        response = await _client(request).get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
-        response.raise_for_status()
-        totals = summarise(response.text, contract().lanes)
+        totals = summarise(await (_of_all if _prometheus(request) else _of_one)(request), contract().lanes)
     except (*_UNREACHABLE, ValueError):  # ValueError: no exposition, so no Collector
-        return _unreachable()
-    return JSONResponse(totals)
+        return _unreachable(request)
+    return JSONResponse(totals, headers=_said_by(request))
+
+
+async def _of_one(request: Request) -> str:
+    response = await _client(request).get(_url(request), headers={"accept": "text/plain"}, timeout=_TIMEOUT)
+    return response.raise_for_status().text
+
+
+async def _of_all(request: Request) -> str:
+    return await all_collectors.exposition(_client(request), str(_prometheus(request)), contract(), _TIMEOUT)
 
 
 def summarise(exposition: str, lanes: Sequence[str]) -> dict[str, dict[str, float | int]]:
@@ -116,5 +133,15 @@ def _url(request: Request) -> str:
     return url
 
 
-def _unreachable() -> JSONResponse:
-    return JSONResponse({"error": "the Collector can't be reached, so there are no metrics now"}, 503)
+def _prometheus(request: Request) -> str | None:
+    url: str | None = request.app.state.settings.prometheus_query_url
+    return url
+
+
+def _said_by(request: Request) -> dict[str, str]:
+    return {"x-metrics-from": "prometheus" if _prometheus(request) else "collector"}
+
+
+def _unreachable(request: Request) -> JSONResponse:
+    who = "Prometheus" if _prometheus(request) else "the Collector"
+    return JSONResponse({"error": f"{who} can't be reached, so there are no metrics now"}, 503, _said_by(request))

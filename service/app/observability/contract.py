@@ -35,8 +35,25 @@ class ClosedSet:
         return value if isinstance(value, str) and value in self.values else OTHER
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A documented metric as Prometheus shows it."""
+
+    name: str
+    type: str
+    help: str
+    pushed: bool
+    """It is an instrument of ours, not made of spans."""
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of its samples."""
+        ends = ("_bucket", "_sum", "_count") if self.type == "histogram" else ("",)
+        return tuple(self.name + end for end in ends)
+
+
 class Contract:
-    """The allow-list: closed sets of label values, rules for attributes, shapes of names.
+    """The allow-list: closed sets of label values, rules for attributes, shapes of names; and what is made of them.
 
     Args:
         document: the parsed `metrics.yaml`.
@@ -44,6 +61,9 @@ class Contract:
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.labels = _labels(document)
+        self.shown = tuple(
+            Shown(one["name"], one["type"], one["help"], "instrument" in one["source"]) for one in document["metrics"]
+        )
         self.lanes = _values(document, "lane_classification_total", "lane")
         attributes = document["attributes"]
         self.span: dict[str, Rule] = {
