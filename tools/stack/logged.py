@@ -12,6 +12,7 @@ from tools.base.files import ROOT
 LOG_LINES = 15
 NICER = 10  # than we: what runs already comes first
 _POLL_SECONDS = 0.1
+_STOP_SECONDS = 10.0
 
 
 def run(
@@ -38,11 +39,18 @@ def run(
             if ended is None:
                 process.wait()
             elif ended.wait(_POLL_SECONDS):
-                process.send_signal(signal.SIGINT)  # Go then stops its compilers, too
-                process.wait()
+                _stop(process)
     if process.returncode:
         lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
         raise ToolError(
             f"{what} could not be built: `{' '.join(command[:3])} …` ended with "
             f"{process.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
         )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)  # Go then stops its compilers and takes its files away
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:  # a shell's background job ignores it, and so does all that it starts
+        process.kill()
