@@ -99,7 +99,7 @@ MAKE: dict[str, Callable[[], Open]] = {"none": none, "prometheus_client": promet
 def take_our_place(name: str) -> None:
     """Put one of MAKE where ours is; the service must not have been imported yet, but for its observability."""
     from app import observability
-    from app.observability import instrumentation, tracing
+    from app.observability import instrumentation, server_spans, tracing
 
     block = MAKE[name]()
     telemetry = SimpleNamespace(
@@ -112,8 +112,12 @@ def take_our_place(name: str) -> None:
     observability.observe_mem0_queue_size = _nothing
     if name != "OpenTelemetry SDK":
         tracing.mark_error = _nothing
-        for wrapper in ("instrument_app", "instrument_database", "instrument_cache"):
-            setattr(instrumentation, wrapper, _nothing)
+        for module, wrapper in (
+            (server_spans, "instrument_app"),
+            (instrumentation, "instrument_database"),
+            (instrumentation, "instrument_cache"),
+        ):
+            setattr(module, wrapper, _nothing)
 
 
 def _nothing(*_: object, **__: object) -> None:
