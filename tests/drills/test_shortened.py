@@ -26,7 +26,7 @@ PAIRS = [
     for path, document in SHIPPED.items()
     for number, (rule, copy) in enumerate(zip(rules_of(document), rules_of(COPIES[path]), strict=True))
 ]
-DURATION = re.compile(r"(?<=\[)[^\]]+(?=\])|(?<=offset )\S+?(?=[\s)]|$)")
+DURATION = re.compile(r"(?<=\[)(?:\d+(?:ms|[smhdwy]))+(?=[\]:])|(?<=offset )\S+?(?=[\s)]|$)")
 
 
 def printed(expression: str) -> str:
