@@ -6,7 +6,7 @@ from tests.support.backend import Backend
 from tools.bench.messages import calls
 
 MESSAGES = 60
-BOUND = 1000  # with the SDK's tracer 1 900
+BOUND = 750  # 620 when this was written; with the SDK's tracer 2 000
 
 
 def test_telemetry_adds_no_more_than_so_many_calls_to_a_message(backend: Backend, tmp_path: Path) -> None:

@@ -90,5 +90,4 @@ def machine() -> str:
     if cpuinfo.is_file():
         lines = cpuinfo.read_text("utf-8").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    system = f"{platform.system()} {platform.release()}"
-    return f"{os.cpu_count()} cores ({model}), {system}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}"
