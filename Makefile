@@ -22,11 +22,11 @@ WORDS = $(foreach one,S ID LANE FROM ALERT PATIENT BASE UID,$(call given,$(one))
 
 MORE := restart slow why preview dashboards-pull dashboards-format alerts silence unsilence erase dead replay drill mutants audit \
 	bench
-.PHONY: help up down status logs load trace check plan docs test lint clean $(MORE) programs leaks coverage lock
+.PHONY: help up down status logs load trace check plan docs test lint clean $(MORE) programs leaks test-scale coverage lock
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  More: $(MORE) programs leaks coverage lock" | fold -sw 100 | sed '2,$$s/^/        /'
+	@echo "  More: $(MORE) programs leaks test-scale coverage lock" | fold -sw 100 | sed '2,$$s/^/        /'
 	@echo "  All of them with all options: $(VENV)/bin/clinic --help, docs/commands.md"
 
 up: $(INSTALLED) ## Start everything without Docker; the first time programs are built, which takes a quarter of an hour
@@ -77,6 +77,11 @@ programs: $(INSTALLED)
 # The proof that no patient data reach telemetry.
 leaks: $(INSTALLED) programs
 	@$(PY) -m pytest tests/leaks -s $(ARGS)
+
+# What more than one machine needs: the chart, against a real Kubernetes API server. Builds programs that nothing else needs.
+test-scale: $(INSTALLED)
+	@$(CLINIC) programs --scale
+	@$(PY) -m pytest tests/kubernetes $(ARGS)
 
 # Which branches of service/ the tests of it run, with the processes that they start; below the bar it fails.
 coverage: $(INSTALLED)

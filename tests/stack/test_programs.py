@@ -143,11 +143,30 @@ def test_a_broken_builder_file_is_one_clear_error(tmp_path: Path, monkeypatch: p
         ensure("otelcol")
 
 
+def test_what_only_a_few_tests_need_is_no_part_of_a_first_start(tmp_path: Path) -> None:
+    assert not set(programs.SCALE) & set(programs.STANDARD)
+    assert programs.built("helm") is None
+    helm = on_path(tmp_path, "helm", f"v{programs.HELM}")
+    assert programs.built("helm") == helm
+
+
+def test_a_program_that_is_built_is_found_without_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by(monkeypatch, "echo done > {folder}/result")
+    assert programs.built("example") is None
+    made = ensure("example")
+    assert programs.built("example") == made
+
+
 def test_every_version_is_the_one_of_its_module() -> None:
     modules = {name: (programs.GO_FILES / name / "go.mod").read_text() for name in ("jaeger", "compose")}
     assert "github.com/jaegertracing/jaeger v1.76.0 " in modules["jaeger"]  # which calls itself 2.13.0
     assert f"github.com/docker/compose/v5 v{programs.COMPOSE} " in modules["compose"]
     assert f"\ngo {programs.GO_OLDEST}\n" in modules["compose"]
     assert f"\ngo-bin=={programs.GO} " in (programs.GO_FILES / "requirements.txt").read_text()
+    kubernetes = (programs.GO_FILES / "kubernetes" / "go.mod").read_text()
+    assert f"\tk8s.io/kubernetes v{programs.KUBERNETES} " in kubernetes
+    assert f"\tgo.etcd.io/etcd/server/v3 v{programs.ETCD} " in kubernetes
+    operator = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
+    assert f"{operator} v{programs.OPERATOR}\n" in (programs.GO_FILES / "crds" / "go.mod").read_text()
     major, minor, patch = programs.PROMETHEUS.split(".")
     assert f"v0.{major}{minor}.{patch}" == programs.PROMETHEUS_MODULE

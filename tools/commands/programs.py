@@ -13,14 +13,15 @@ from rich.status import Status
 
 from tools.base.console import terminal
 from tools.base.words import OneOf
-from tools.stack.programs import NAMES, STANDARD, ensure
+from tools.stack.programs import NAMES, SCALE, STANDARD, ensure
 
 
 @click.command("programs", help=__doc__)
 @click.argument("names", nargs=-1, type=OneOf("program", lambda: NAMES), metavar="[NAME]...")
-def command(names: tuple[str, ...]) -> None:
+@click.option("--scale", is_flag=True, help="Those that `make test-scale` needs, too.")
+def command(names: tuple[str, ...], scale: bool) -> None:
     console = terminal()
-    for name in names or STANDARD:
+    for name in (*(names or STANDARD), *(SCALE if scale else ())):
         started = time.monotonic()
         with console.status(name) as status:
             path = ensure(name, partial(_say, console, status, name))

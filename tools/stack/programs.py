@@ -33,6 +33,9 @@ COMPOSE = "5.6.0"
 TEMPO = "3.0.3"
 GRAFANA = "13.2.3"
 GOVULNCHECK = "1.9.0"
+KUBERNETES, ETCD = "1.36.3", "3.6.15"  # in tools/go/kubernetes/go.mod
+HELM = "3.21.4"
+OPERATOR = "0.87.0"  # Prometheus', whose resources deploy/kubernetes makes; in tools/go/crds/go.mod
 GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
 
 LOG_LINES = 15
@@ -108,12 +111,12 @@ def _alertmanager(name: str) -> Program:
 
 
 def _own_module(
-    name: str, version: str, version_command: tuple[str, ...], package: str, stamp: str, usually: str
+    name: str, version: str, version_command: tuple[str, ...], package: str, stamp: str, usually: str, folder: str = ""
 ) -> Program:
     """A program that `go install` refuses: our module in tools/go repeats what its own go.mod replaces or excludes."""
-    module = GO_FILES / name
+    module = GO_FILES / (folder or name)
     # The relative folder keeps the key the same in every clone: commands run at the clone's root.
-    build = ("go", "-C", f"tools/go/{name}", "build", "-mod=readonly", "-ldflags", f"-s -w -X {stamp}")
+    build = ("go", "-C", f"tools/go/{module.name}", "build", "-mod=readonly", "-ldflags", f"-s -w -X {stamp}")
     return Program(
         name,
         version,
@@ -135,6 +138,42 @@ def _compose() -> Program:
     stamp = f"github.com/docker/compose/v5/internal.Version=v{COMPOSE}"
     return _own_module(
         "compose", COMPOSE, ("docker-compose", "version"), "github.com/docker/compose/v5/cmd", stamp, "1 min"
+    )
+
+
+def _kube_apiserver() -> Program:
+    stamp = f"k8s.io/component-base/version.gitVersion=v{KUBERNETES}"
+    package = "k8s.io/kubernetes/cmd/kube-apiserver"
+    return _own_module(
+        "kube-apiserver", KUBERNETES, ("kube-apiserver", "--version"), package, stamp, "3 min", "kubernetes"
+    )
+
+
+def _etcd() -> Program:
+    stamp = f"go.etcd.io/etcd/api/v3/version.GitSHA=v{ETCD}"
+    package = "go.etcd.io/etcd/server/v3"
+    return _own_module("etcd", ETCD, ("etcd", "--version"), package, stamp, "20 s", "kubernetes")
+
+
+def _helm() -> Program:
+    linked = f"-s -w -X helm.sh/helm/v3/internal/version.version=v{HELM}"
+    command = ("go", "install", "-ldflags", linked, f"helm.sh/helm/v3/cmd/helm@v{HELM}")
+    return Program("helm", HELM, ("helm", "version"), "helm", (command,), usually="3 min")
+
+
+def _crds() -> Program:
+    """No program but what one writes: how an API server knows the Prometheus operator's resources, a file each."""
+    module = GO_FILES / "crds"
+    types = "paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+    write = ("go", "-C", "tools/go/crds", "tool", "controller-gen", "crd", types, "output:crd:dir={folder}")
+    return Program(
+        "crds",
+        OPERATOR,
+        ("monitoring-crds", "--version"),  # nobody has it on PATH
+        "monitoring.coreos.com_podmonitors.yaml",
+        (write,),
+        sources=(module / "go.mod", module / "go.sum"),
+        usually="1 min",
     )
 
 
@@ -186,9 +225,15 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "backtest": _backtest,
     "go": _go,
     "govulncheck": _govulncheck,
+    "helm": _helm,
+    "kube-apiserver": _kube_apiserver,
+    "etcd": _etcd,
+    "crds": _crds,
 }
 NAMES = tuple(_PROGRAMS)
-STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck"))
+SCALE = ("helm", "kube-apiserver", "etcd", "crds")
+"""What only tests of more than one machine need: built by `make test-scale`, and by nothing else."""
+STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck", *SCALE))
 """What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
 
@@ -266,6 +311,13 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
         report("built")
 
     return made_once(cache_folder() / "programs" / program.key, build, report) / program.executable
+
+
+def built(name: str) -> Path | None:
+    """The program's executable where there is one already; nothing is built."""
+    program = describe(name)
+    path = cache_folder() / "programs" / program.key / program.executable
+    return on_path(name) or (path if path.is_file() else None)
 
 
 @contextmanager
