@@ -20,8 +20,9 @@ from app.api import health, metrics_endpoint, webhook
 from app.conversation.kept import Kept
 from app.conversation.pipeline import Pipeline
 from app.observability import init_tracing, observe_mem0_queue_size
-from app.observability.instrumentation import instrument_app, instrument_database
+from app.observability.instrumentation import instrument_database
 from app.observability.logs import configure_logs, starting
+from app.observability.server_spans import instrument_app
 from app.outbox.queue import queue_size
 from app.settings import Settings
 from app.storage.cache import Cache

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from tests.alerts.conftest import RULES
+from tests.collector.test_instruments import gauge, process
 from tools.base.files import Sources
-from tools.base.otlp import Spec, send, traces
+from tools.base.otlp import Spec, metrics, send, traces
 from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.model import contract
@@ -51,9 +52,19 @@ def store() -> Iterator[Sink]:
         yield sink
 
 
-def test_the_collector_shows_every_metric_of_its_health_that_rules_use(store: Sink, tmp_path: Path) -> None:
+@pytest.fixture
+def pushed_to() -> Iterator[Sink]:
+    """What stands for Prometheus' OTLP receiver."""
+    with Sink("http/protobuf").listening() as sink:
+        yield sink
+
+
+def test_the_collector_shows_every_metric_of_its_health_that_rules_use(
+    store: Sink, pushed_to: Sink, tmp_path: Path
+) -> None:
     documented_ones = documented("otel-collector")
-    small = ("exporters::otlp_grpc::sending_queue::queue_size: 3000",)
+    small = ["exporters::otlp_grpc::sending_queue::queue_size: 3000"]
+    small += [f"exporters::otlp_http/prometheus::endpoint: http://{pushed_to.endpoint}"]
 
     def those(collector: Collector) -> Shown:
         return {name: what for name, what in shown(collector.own_exposition()).items() if name in documented_ones}
@@ -71,6 +82,12 @@ def test_the_collector_shows_every_metric_of_its_health_that_rules_use(store: Si
             return "otelcol_exporter_enqueue_failed_spans" in those(collector)
 
         until(full, "the queue is full")
+        push = metrics([gauge(1)], process(1))
+        send(collector.grpc, push, seconds=10)
+        until(lambda: pushed_to.metrics, "what is pushed is taken")
+        pushed_to.answer("refuse")
+        send(collector.grpc, push, seconds=10)
+        until(lambda: "otelcol_exporter_send_failed_metric_points" in those(collector), "what is pushed is refused")
         assert those(collector) == documented_ones
 
 

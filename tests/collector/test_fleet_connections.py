@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from app.observability import wire
+from app.observability.channel import Grpc
 from app.observability.export import Spool
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider
@@ -20,7 +21,7 @@ from tools.base.wait import until
 from tools.model.contract import JOB
 from tools.replay.collector import CONFIG, Collector
 
-AGE = "receivers::otlp::protocols::grpc::keepalive::server_parameters::max_connection_age: 1s"  # a minute as shipped
+AGE = "receivers::otlp::protocols::grpc::keepalive::server_parameters::max_connection_age: 1s"  # 15 s as shipped
 NAME = "lane_classification_total"
 
 
@@ -81,7 +82,7 @@ def test_a_clients_spans_reach_every_collector_in_time_and_none_is_lost(both: tu
     provider, lost, sent = Provider(), LostSpans(), 0
     tracer = provider.get_tracer("app.observability")
     with balancer(*(one.grpc for one in both)) as address:
-        spool = Spool(address, provider=provider, lost=lost, resource=wire.resource(SERVICE))
+        spool = Spool(Grpc(address), provider=provider, lost=lost, resource=wire.resource(SERVICE))
 
         def reached_both() -> bool:
             nonlocal sent
@@ -98,7 +99,7 @@ def test_a_clients_spans_reach_every_collector_in_time_and_none_is_lost(both: tu
     assert sum(lost.by_reason().values()) == 0
 
 
-def test_the_shipped_connections_end_after_a_minute_and_what_is_under_way_is_answered() -> None:
+def test_the_shipped_connections_end_after_15_seconds_and_what_is_under_way_is_answered() -> None:
     receiver = yaml.safe_load(CONFIG.read_text("utf-8"))["receivers"]["otlp"]["protocols"]["grpc"]
-    ages = {"max_connection_age": "1m", "max_connection_age_grace": "30s"}
+    ages = {"max_connection_age": "15s", "max_connection_age_grace": "30s"}
     assert receiver["keepalive"] == {"server_parameters": ages}

@@ -1,4 +1,4 @@
-"""Telemetry and processes: forks, a second start, ends from anywhere."""
+"""Telemetry and processes: forks, a second start, ends from anywhere; over gRPC and over HTTP."""
 
 import subprocess
 import sys

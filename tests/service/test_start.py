@@ -69,6 +69,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "otel-collector:4317"},
         "the start failed: SettingError: OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317",
     ),
+    "no protocol of ours": (
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+        "the start failed: SettingError: OTEL_EXPORTER_OTLP_PROTOCOL must be grpc or http/protobuf",
+    ),
     "a mode that PostgreSQL does not have": (
         {"PGSSLMODE": "sometimes"},
         "the start failed: SettingError: DATABASE_URL or a PG… variable can't be used: ",

@@ -16,6 +16,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is built yet, and PATH has no Go program."""
     monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    monkeypatch.delenv("PROGRAMS", raising=False)
     (tmp_path / "path").mkdir()
     on_path(tmp_path, "go", "go version go1.99.0 linux/amd64")
     return tmp_path / "cache"
@@ -82,7 +83,7 @@ def test_builds_do_not_depend_on_go_settings_of_the_environment(monkeypatch: pyt
     for name in ("GOFLAGS", "GOTOOLCHAIN", "GOWORK", "CGO_ENABLED", "GOBIN"):
         monkeypatch.setenv(name, "-mod=nonsense")
     set_ones = ensure("example").read_text().split("|")
-    assert set_ones[:4] == ["-buildvcs=false -trimpath", "local", "off", "0"]
+    assert set_ones[:4] == ["-buildvcs=false -trimpath -gcflags=all=-dwarf=false", "local", "off", "0"]
     assert set_ones[4].endswith("/made\n")
 
 
@@ -96,6 +97,34 @@ def test_a_program_on_path_at_the_pinned_version_is_used(tmp_path: Path, says: s
 def test_another_version_on_path_is_not(tmp_path: Path, says: str) -> None:
     on_path(tmp_path, "prometheus", says)
     assert programs.on_path("prometheus") is None
+
+
+@pytest.mark.parametrize("place", [".", "prometheus-3.16.0.linux-amd64", "prometheus v3/bin"])
+def test_a_release_binary_in_the_folder_that_programs_names_is_used_before_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = tmp_path / "given" / place
+    folder.mkdir(parents=True)
+    given = on_path(tmp_path, "prometheus", "prometheus, version 3.16.0").rename(folder / "prometheus")
+    on_path(tmp_path, "prometheus", "prometheus, version 3.16.0")
+    monkeypatch.setenv("PROGRAMS", str(tmp_path / "given"))
+    assert ensure("prometheus").samefile(given)
+
+
+def test_another_version_in_that_folder_is_not_used_but_what_is_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "given").mkdir()
+    on_path(tmp_path, "prometheus", "prometheus, version 3.16.1").rename(tmp_path / "given" / "prometheus")
+    right = on_path(tmp_path, "prometheus", "prometheus, version 3.16.0")
+    monkeypatch.setenv("PROGRAMS", str(tmp_path / "given"))
+    assert ensure("prometheus") == right
+
+
+def test_a_folder_of_programs_that_is_none_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGRAMS", "/nowhere")
+    with pytest.raises(ToolError, match=r"^PROGRAMS=/nowhere is no folder$"):
+        ensure("prometheus")
 
 
 @pytest.mark.parametrize(("version", "used"), [("1.26.7", False), ("1.26.8", True), ("1.27.0", True), ("2.0.0", True)])

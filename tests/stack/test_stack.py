@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -101,6 +102,16 @@ def test_a_component_that_is_not_ready_in_time_is_an_error_with_its_last_words(t
         processes.wait_ready(part, process, tmp_path, deadline=0.0)
     processes.kill(process)
     process.wait()
+
+
+def test_asking_whether_a_component_is_ready_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        pytest.fail(
+            "all certificates were loaded, 50 ms of CPU each time, while all that starts waits for the processor"
+        )
+
+    monkeypatch.setattr(ssl, "create_default_context", loaded)
+    assert not processes.answers(f"http://127.0.0.1:{Ports.free().service}/health")
 
 
 def test_a_missing_program_is_one_line(tmp_path: Path) -> None:

@@ -23,8 +23,6 @@ from tools.stack.processes import Component
 from tools.stack.stack import Stack
 
 SECONDS = 1
-DRAIN_SECONDS = 3 * SECONDS + 0.2
-"""From a sender's last span to its Collector's stop: a new counter shows 0 at its first flush, then it is scraped."""
 
 
 class Watching(Stack):

@@ -1,4 +1,4 @@
-"""A trace store in the test's own process: records what reaches it over OTLP gRPC, and can refuse, hang or be away."""
+"""A trace store in the test's own process: records what reaches it over OTLP, and can refuse, hang or be away."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tools.base.otlp_http import HttpServer
+
 Mode = Literal["take", "refuse", "reject", "hang", "swallow"]
 
 
@@ -24,7 +26,8 @@ class Sink:
     the mode changes. `poison` says which spans make it reject a whole request, `response` is what it answers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Literal["grpc", "http/protobuf"] = "grpc") -> None:
+        self.protocol = protocol
         self.mode: Mode = "take"
         self.requests: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
@@ -43,6 +46,10 @@ class Sink:
     def open(self) -> None:
         """Listen: the first time on a free port, then always on the same."""
         self._release.clear()
+        if self.protocol == "http/protobuf":
+            self._server = HttpServer(self.port, {"/v1/traces": self._traces, "/v1/metrics": self._metrics})
+            self.port = self._server.port
+            return
         self._server = grpc.server(ThreadPoolExecutor(max_workers=32), options=[("grpc.so_reuseport", 0)])
         handler = grpc.unary_unary_rpc_method_handler(self._export, ExportTraceServiceRequest.FromString)
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -69,7 +76,9 @@ class Sink:
     def close(self) -> None:
         """Be away: nothing listens any more."""
         self._release.set()
-        self._server.stop(grace=0).wait()
+        stopped = self._server.stop(grace=0)
+        if self.protocol == "grpc":
+            stopped.wait()
 
     def answer(self, mode: Mode) -> None:
         """Change how it answers from now on. Calls that hang are then ended as refused."""
@@ -107,6 +116,12 @@ class Sink:
             context.abort(grpc.StatusCode.UNAVAILABLE, "refuses")
         self.requests.append(request)
         return self.response
+
+    def _traces(self, body: bytes, context: Any) -> bytes:
+        return self._export(ExportTraceServiceRequest.FromString(body), context)
+
+    def _metrics(self, body: bytes, context: Any) -> bytes:
+        return self._export_metrics(ExportMetricsServiceRequest.FromString(body), context)
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:

@@ -125,11 +125,11 @@ class Watch:
         if one is None:
             return
         firing = notification["status"] == "firing"
-        if self._ended is None:
-            if firing and one.notified is None:
-                one.notified = self._since_begin()
-        else:
-            one.cleared = None if firing else time.time() - self._ended
+        if self._ended is None and firing and one.notified is None:
+            one.notified = self._since_begin()
+        # One that looks at an event, and not at a state, may be over before its fault is.
+        over = 0.0 if self._ended is None else time.time() - self._ended
+        one.cleared = None if firing else over
 
     def _heartbeat(self, one: Progress, beat: float | None) -> None:
         one.pending, one.firing = 0.0, 0.0

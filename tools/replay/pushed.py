@@ -1,51 +1,13 @@
-"""OTLP over HTTP taken in the tools' own process, and the metrics in it as Prometheus' OTLP receiver names them."""
+"""Metrics that were pushed over OTLP, as Prometheus' OTLP receiver names them."""
 
-import gzip
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from tools.base.otlp_sink import Sink
 from tools.model.expected import Samples
 
 _UNITS = {"1": "ratio", "s": "seconds", "ms": "milliseconds", "By": "bytes"}
-
-
-@contextmanager
-def over_http(sink: Sink) -> Iterator[str]:
-    """The same sink for OTLP over HTTP; yields its URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            """Take one export; bodies come compressed unless the exporter says otherwise."""
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            content = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-            if self.path.endswith("/metrics"):
-                sink.metrics.append(ExportMetricsServiceRequest.FromString(content))
-            else:
-                sink.requests.append(ExportTraceServiceRequest.FromString(content))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def received(exports: Iterable[ExportMetricsServiceRequest]) -> tuple[Samples, dict[str, tuple[str, str]]]:

@@ -25,7 +25,7 @@ from tools.model.expected import Samples
 from tools.model.scrape import not_scraped
 from tools.replay.canaries import Canaries
 from tools.replay.collector import OPEN_METRICS, Collector, exemplars
-from tools.replay.pushed import over_http, received
+from tools.replay.pushed import received
 from tools.replay.workload import Workload
 
 FLUSH = 0.4  # of span_metrics in both versions, whatever their YAML says: an answer in seconds, not in minutes
@@ -210,15 +210,12 @@ class Version:
         changes = []
         for name in self.yaml.part("exporters") or {}:
             if type_of(name) in GRPC + HTTP:
-                sink = self.sinks[name] = Sink()
-                if type_of(name) in GRPC:
-                    sink.open()
-                    stack.callback(sink.close)
-                    changes.append(f"exporters::{name}::endpoint: {sink.endpoint}")
-                    changes.append(f"exporters::{name}::tls: {{insecure: true}}")
-                else:
-                    url = stack.enter_context(over_http(sink))
-                    changes += [f"exporters::{name}::endpoint: {url}"]
+                by_grpc = type_of(name) in GRPC
+                sink = self.sinks[name] = Sink("grpc" if by_grpc else "http/protobuf")
+                stack.enter_context(sink.listening())
+                address = sink.endpoint if by_grpc else f"http://{sink.endpoint}"
+                changes.append(f"exporters::{name}::endpoint: {address}")
+                changes += [f"exporters::{name}::tls: {{insecure: true}}"] * by_grpc
             elif type_of(name) != "prometheus":
                 changes += self._elsewhere("exporters", name)
         for name in self.yaml.part("receivers") or {}:

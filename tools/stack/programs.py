@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ import yaml
 from simulator import entry
 from tools.base.errors import ToolError
 from tools.base.files import ROOT as ROOT
+from tools.stack import logged
 
 GO_FILES = ROOT / "tools" / "go"
 BUILDER = ROOT / "otel-collector" / "builder.yaml"
@@ -38,8 +40,6 @@ HELM = "3.21.4"
 THANOS = "0.42.5"
 OPERATOR = "0.87.0"  # Prometheus', whose resources deploy/kubernetes makes; in tools/go/crds/go.mod
 GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
-
-LOG_LINES = 15
 
 Report = Callable[[str], None]
 
@@ -282,33 +282,45 @@ def writing_cache() -> Iterator[None]:
 
 
 def on_path(name: str) -> Path | None:
-    """The program, if PATH has it at the pinned version."""
+    """The program, if the folder that PROGRAMS names or else PATH has it at the pinned version. Raises ToolError."""
     program = describe(name)
-    found = shutil.which(program.version_command[0])
-    if not found:
-        return None
+    for places in (_given_folders(), None):
+        if (found := shutil.which(program.version_command[0], path=places)) and _fits(program, found):
+            return Path(found)
+    return None
+
+
+def _given_folders() -> str:
+    """The folder that PROGRAMS names and those of archives unpacked there, as PATH has them."""
+    if not (given := os.environ.get("PROGRAMS")):
+        return ""
+    folder = Path(given).expanduser().absolute()
+    if not folder.is_dir():
+        raise ToolError(f"PROGRAMS={given} is no folder")
+    return os.pathsep.join(map(str, (folder, *sorted(folder.glob("*/")), *sorted(folder.glob("*/bin/")))))
+
+
+def _fits(program: Program, found: str) -> bool:
     command = [found, *program.version_command[1:]]
-    environment = os.environ | {"GOTOOLCHAIN": "local"}  # an old Go would go and fetch the version that go.mod names
+    variables = os.environ | {"GOTOOLCHAIN": "local"}  # an old Go would go and fetch the version that go.mod names
     try:
         run = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False, env=environment
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False, env=variables
         )
     except (OSError, subprocess.TimeoutExpired):
-        return None
+        return False
     versions = re.findall(r"\d+\.\d+\.\d+", run.stdout + run.stderr)
     if program.oldest:
-        fits = any(_numbers(version) >= _numbers(program.oldest) for version in versions)
-    else:
-        fits = program.version in versions
-    return Path(found) if fits else None
+        return any(_numbers(version) >= _numbers(program.oldest) for version in versions)
+    return program.version in versions
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def ensure(name: str, report: Report = lambda _: None) -> Path:
-    """The program's executable, built first if need be; `report` is told what takes long.
+def ensure(name: str, report: Report = lambda _: None, ended: threading.Event | None = None) -> Path:
+    """The program's executable, built first if need be; `report` is told what takes long. `ended` stops its build.
 
     Raises:
         ToolError: the program cannot be had; the text holds the last lines of the build's log.
@@ -321,7 +333,7 @@ def ensure(name: str, report: Report = lambda _: None) -> Path:
 
     def build(folder: Path) -> None:
         report(f"building {program.version} (once, usually {program.usually})")
-        _build(program, folder)
+        _build(program, folder, ended)
         report("built")
 
     return made_once(cache_folder() / "programs" / program.key, build, report) / program.executable
@@ -361,42 +373,32 @@ def made_once(target: Path, make: Callable[[Path], None], report: Report = lambd
     return target
 
 
-def _build(program: Program, folder: Path) -> None:
+def _build(program: Program, folder: Path, ended: threading.Event | None) -> None:
     log = cache_folder() / "logs" / f"{program.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir()
     for name, text in program.files.items():
         (folder / name).write_text(text.replace("{folder}", str(folder).replace("'", "''")), "utf-8")  # YAML's quotes
-    with log.open("wb") as output:
-        for command in program.commands:
-            arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
-            _run(program, arguments, _environment(program, folder), log, output.fileno())
+    log.write_bytes(b"")
+    for command in program.commands:
+        arguments = [a.replace("{folder}", str(folder)).replace("{python}", sys.executable) for a in command]
+        logged.run(f"{program.name} {program.version}", arguments, environment(program, folder), log, ended)
     if not (folder / program.executable).is_file():
         raise ToolError(f"the build of {program.name} left no {program.executable}; its log: {log}")
 
 
-def _environment(program: Program, folder: Path) -> dict[str, str]:
-    environment = os.environ | {
+def environment(program: Program, folder: Path) -> dict[str, str]:
+    """Of the commands that build it, and only it, whatever Go is set to here. Raises ToolError: no Go can be had."""
+    variables = os.environ | {
         "HOME": os.environ.get("HOME") or str(Path.home()),
         "GOBIN": str(folder),
         "CGO_ENABLED": "0",
-        "GOFLAGS": "-buildvcs=false -trimpath",  # as the Collector's builder: Go's own packages are compiled once
+        # -trimpath as the Collector's builder: Go's own packages are compiled once. No DWARF, which is a fifth of the
+        # work and stripped anyway; stack traces stay.
+        "GOFLAGS": "-buildvcs=false -trimpath -gcflags=all=-dwarf=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
     if program.name != "go":
-        environment["PATH"] = f"{ensure(program.go).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return environment
-
-
-def _run(program: Program, command: list[str], environment: dict[str, str], log: Path, output: int) -> None:
-    try:
-        run = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    except OSError as error:
-        raise ToolError(f"{program.name} {program.version} could not be built: {error}") from error
-    if run.returncode:
-        lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
-        raise ToolError(
-            f"{program.name} {program.version} could not be built: `{' '.join(command[:3])} …` ended with "
-            f"{run.returncode}. Its log: {log}, which ends with\n" + "\n".join(f"  {line}" for line in lines)
-        )
+        variables["PATH"] = f"{ensure(program.go).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return variables

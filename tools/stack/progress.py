@@ -122,15 +122,15 @@ def print_damage(console: Console, folder: Path) -> None:
 
 def print_addresses(console: Console, url: Callable[[str], str], names: Collection[str]) -> None:
     """Where to look, of the components that there are, and what to try."""
-    [store] = {"jaeger", "tempo"}.intersection(names)
     dashboards = [("dashboards, in Grafana", url("grafana"))] if "grafana" in names else []
+    traces = [(f"traces, in {store.capitalize()}", url(store)) for store in ("jaeger", "tempo") if store in names]
     for what, where in (
         *dashboards,
         ("health", f"{url('service')}/health"),
         ("key figures", f"{url('service')}/metrics/summary"),
         ("derived series, from the Collector", url("otel-collector")),
         ("derived series, in Prometheus", f"{url('prometheus')}/api/v1/query?query=webhook_requests_total"),
-        (f"traces, in {store.capitalize()}", url(store)),
+        *traces,
     ):
         console.print(f"  {what:35} {where}", soft_wrap=True)
     console.print("Try next: make load N=200, make trace, make alerts, make logs S=worker, make down", soft_wrap=True)

@@ -8,9 +8,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,8 @@ import httpx
 import psutil
 
 from tools.base.errors import ToolError
-from tools.stack import components, databases, processes, programs
+from tools.stack import components, databases, processes, programs, state_files
+from tools.stack.builds import LATER, NEEDED, Builds, Tell
 from tools.stack.ports import HOST, LISTENS, Ports, holder, variable
 from tools.stack.processes import READY_SECONDS, Component
 from tools.stack.programs import ROOT
@@ -38,8 +38,7 @@ DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and 
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
 
-Tell = Callable[[str, str], None]
-"""Is told a component's name and what it is doing: `starting`, `ready`, `stopped`, or what it waits for."""
+_Starting = tuple[Component, psutil.Popen, float]  # and when it has to be ready
 
 
 def _silent(name: str, state: str) -> None:
@@ -78,8 +77,15 @@ class Stack:
         self.names = tuple(name for name in STOP_ORDER if name not in absent)
         self._children: dict[str, psutil.Popen] = {}
 
-    def up(self, only: Collection[str] = (), report: Tell = _silent) -> None:
+    def builds(self, report: Tell = _silent) -> Builds:
+        """Builds, within its context, the programs that are missing here, in the order of need."""
+        programs_of = {name: program for name, program in (NEEDED | LATER).items() if name in self.names}
+        return Builds(programs_of, report)
+
+    def up(self, only: Collection[str] = (), report: Tell = _silent, builds: Builds | None = None) -> None:
         """Start what is not running, all at once: each waits for the others by itself. If one fails, all are stopped.
+
+        One whose program `builds` is building starts as soon as it is there.
 
         Raises:
             ToolError: a port is taken, a program is missing, a component died.
@@ -87,9 +93,8 @@ class Stack:
         missing = [name for name in self.names if (not only or name in only) and self.pid(name) is None]
         self._make_way(missing)
         self._prepare()
-        parts = [self._component(name, report) for name in missing]
         try:
-            self._start_all(parts, report)
+            self._start_all(self._parts(missing, report, builds), report)
         except BaseException:
             for name in missing:
                 self.stop(name)
@@ -127,7 +132,7 @@ class Stack:
         part = self._component(name, environment=environment)
         part = replace(part, command=(*part.command, *arguments))
         if wait:
-            self._start_all([part], _silent)
+            self._start_all([[part]], _silent)
         else:
             self._start(part)
 
@@ -231,7 +236,7 @@ class Stack:
     def write_choices(self) -> None:
         """Write down ports and store, so that other commands find this stack."""
         choices = {"ports": asdict(self.ports), "store": self.store}
-        _write_private(self.folder / CHOICES_FILE, json.dumps(choices))
+        state_files.write_private(self.folder / CHOICES_FILE, json.dumps(choices))
 
     def make_folder(self) -> None:
         """Make the state folder, if it is not there."""
@@ -241,15 +246,15 @@ class Stack:
 
     def _prepare(self) -> None:
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.service_environment().items())
-        _write_private(self.folder / "service.env", text)
+        state_files.write_private(self.folder / "service.env", text)
 
     def _secrets(self) -> dict[str, str]:
         self.make_folder()
         file = self.folder / "secrets.json"
-        known = _read(file)
+        known = state_files.read(file)
         if missing := [name for name in SECRETS if name not in known]:
             known |= {name: secrets.token_urlsafe(24) for name in missing}
-            _write_private(file, json.dumps(known))
+            state_files.write_private(file, json.dumps(known))
         return dict(known)
 
     def _component(self, name: str, report: Tell = _silent, environment: Mapping[str, str] | None = None) -> Component:
@@ -291,32 +296,44 @@ class Stack:
         if taken:
             raise ToolError("\n".join(taken))
 
-    def _start_all(self, parts: list[Component], report: Tell) -> None:
-        starting = []
-        for part in parts:
-            report(part.name, "starting")
-            starting.append((part, self._start(part), time.monotonic() + READY_SECONDS))
-        while starting:
+    def _parts(self, names: Sequence[str], report: Tell, builds: Builds | None) -> Iterator[list[Component]]:
+        """Those whose program is there by now, asked for again until all were."""
+        waiting = list(names)
+        while waiting:
+            if self._children and not any(map(self._record, self.names)):
+                raise ToolError("it was stopped meanwhile; make up goes on where the builds ended")
+            there = [name for name in waiting if builds is None or builds.has(name)]
+            waiting = [name for name in waiting if name not in there]
+            yield [self._component(name, report) for name in there]
+
+    def _start_all(self, parts: Iterable[list[Component]], report: Tell) -> list[Component]:
+        coming, starting, ready = iter(parts), list[_Starting](), list[Component]()
+        while (more := next(coming, None)) is not None or starting:
+            for part in more or ():
+                report(part.name, "starting")
+                starting.append((part, self._start(part), time.monotonic() + READY_SECONDS))
             for one in list(starting):
                 part, process, deadline = one
                 if not processes.is_running(process) and part.mendable():
                     starting.remove(one)
-                    self._start_again(part, report)
+                    ready += self._start_again(part, report)
                 elif processes.is_ready(part, process, self.folder):
                     report(part.name, "ready")
                     starting.remove(one)
+                    ready.append(part)
                 elif time.monotonic() > deadline:
                     raise processes.late(part.name, self.folder, READY_SECONDS)
-            time.sleep(processes.POLL_SECONDS)
-        for part in parts:  # one may have died since it was ready
-            if self.pid(part.name) is None:
+            for part in [part for part in ready if self.pid(part.name) is None]:  # died since it was ready
                 if not part.mendable():
                     raise processes.died(part.name, self.folder)
-                self._start_again(part, report)
+                ready.remove(part)
+                ready += self._start_again(part, report)
+            time.sleep(processes.POLL_SECONDS)
+        return ready
 
-    def _start_again(self, part: Component, report: Tell) -> None:
+    def _start_again(self, part: Component, report: Tell) -> list[Component]:
         self._forget(part.name)
-        self._start_all([replace(part, mendable=lambda: False)], report)
+        return self._start_all([[replace(part, mendable=lambda: False)]], report)
 
     def _start(self, part: Component) -> psutil.Popen:
         process = processes.start(part, self.folder)
@@ -329,7 +346,7 @@ class Stack:
         }
         file = self._record_file(part.name)
         file.parent.mkdir(exist_ok=True)
-        _write_private(file, json.dumps(record))
+        state_files.write_private(file, json.dumps(record))
         return process
 
     def _process(self, name: str) -> psutil.Process | None:
@@ -349,7 +366,7 @@ class Stack:
         return self.folder / "run" / f"{name}.json"
 
     def _record(self, name: str) -> dict[str, Any]:
-        return _read(self._record_file(name))
+        return state_files.read(self._record_file(name))
 
     def _forget(self, name: str) -> None:
         self._record_file(name).unlink(missing_ok=True)
@@ -362,24 +379,9 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """What was written there; nothing if there is none, or a power loss left it empty."""
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _write_private(file: Path, text: str) -> None:
-    """For us alone from the first byte on, and whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as output:
-        output.write(text)
-    Path(output.name).replace(file)
-
-
 def this_clone() -> Stack:
     """The clone's stack, with the ports and the store it was started with; if none runs, what the environment says."""
-    if choices := _read(STATE / CHOICES_FILE):
+    if choices := state_files.read(STATE / CHOICES_FILE):
         stack = Stack(STATE, Ports(**choices["ports"]), store=choices["store"], receivers=RECEIVERS)
         if stack.runs:
             return stack

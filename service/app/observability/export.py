@@ -1,6 +1,6 @@
 """The way of a span out of the process: a Collector that is away, slow or hung costs neither requests nor counts.
 
-    span ends → bytes → queue of its scope → every 100 ms one thread: batch → buffer → OTLP/gRPC
+    span ends → bytes → queue of its scope → every 100 ms one thread: batch → buffer → OTLP
 
 The stock exporter gives up a batch after some seconds and hides the status code, so that what wraps it can't tell an
 outage, which is worth repeating, from a refused batch, which is not; and it repeats a batch whose answer it missed,
@@ -11,10 +11,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -22,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from app.observability import wire
+from app.observability.channel import TICK_SECONDS, CallError, Channel, Failure
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider
 
@@ -29,26 +29,11 @@ log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 64 * 1024 * 1024  # at some 100 bytes a span an outage of minutes at 50 messages a second
 
-CHANNEL = (("grpc.enable_http_proxy", 0),)  # the machine's proxy is not for telemetry
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _SEND_SECONDS = 120.0  # long: a stopped Collector takes what its kernel holds once it goes on, and counts it
 _PROBE_SECONDS = 2.0
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0, 2.0)
 _TRIES = 3  # of a call that fails in a way nobody knows
 _EXTRA_SENDS = 64  # of the parts of one refused batch: one bad span of 2048 is found within 22
-_TICK_SECONDS = 0.1  # a call costs some 500 µs, however many spans are in it
-_REPEATED = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.CANCELLED,
-}
-_NOT_FOR_THE_CONTENT = {  # refused whatever is in it: no part would fare better
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.NOT_FOUND,
-}
 
 
 @dataclass(slots=True)
@@ -82,9 +67,7 @@ class Spool:
     """Sends what ended from a thread of its own, each batch until the Collector took it.
 
     Args:
-        endpoint: `host:port` of the Collector's OTLP/gRPC receiver.
-        secure: TLS with the system's certificates.
-        headers: gRPC metadata for each call, for instance an authorization.
+        channel: the way to the Collector; closed with it.
         provider: whose spans are sent.
         resource: what they are told to be of, a field of wire.resource().
         lost: where undeliverable spans are counted.
@@ -94,25 +77,15 @@ class Spool:
 
     def __init__(
         self,
-        endpoint: str,
+        channel: Channel,
         *,
         provider: Provider,
         lost: LostSpans,
         resource: bytes = b"",
-        secure: bool = False,
-        headers: Mapping[str, str] | None = None,
         buffer_bytes: int = BUFFER_BYTES,
         show: Callable[[bytes], None] | None = None,
     ) -> None:
-        # The default grows to two minutes: after an outage the Collector would wait for us.
-        options = [("grpc.max_reconnect_backoff_ms", 2000), *CHANNEL]
-        self._channel = (
-            grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(), options)
-            if secure
-            else grpc.insecure_channel(endpoint, options)
-        )
-        self._call = self._channel.unary_unary(_METHOD)
-        self._metadata = tuple((headers or {}).items())
+        self._channel = channel
         self._provider = provider
         self._lost = lost
         self._resource = resource
@@ -245,12 +218,12 @@ class Spool:
             try:
                 with self._changed:
                     self._changed.wait_for(
-                        lambda: self._asked > self._served or self._deadline is not None, _TICK_SECONDS
+                        lambda: self._asked > self._served or self._deadline is not None, TICK_SECONDS
                     )
                     ending = self._deadline is not None
                 self._collect()
                 while self._buffer:
-                    if time.monotonic() - self._collected >= _TICK_SECONDS:
+                    if time.monotonic() - self._collected >= TICK_SECONDS:
                         self._collect()  # the batches of an outage take longer than a turn
                     parts = self._deliver(self._buffer[0])
                     if parts is None:
@@ -261,57 +234,45 @@ class Spool:
             except BaseException as error:  # MemoryError, an exception set from outside, our own mistakes
                 log.error("the sender of spans failed (%s)", type(error).__name__)
                 self._drop_first()
-                time.sleep(_TICK_SECONDS)
+                time.sleep(TICK_SECONDS)
 
     def _deliver(self, batch: _Batch) -> list[_Batch] | None:
         """Send one batch until it is accepted or refused; what to send in its place, None when the time is over."""
         attempt = 0
         unknown = 0
         while self._in_time():
-            code: grpc.StatusCode | None
+            failure: Failure | None = None
             try:
                 response = self._send(batch.body, _SEND_SECONDS)
-            except grpc.RpcError as error:
-                code = error.code()
-            except grpc.FutureCancelledError:
-                code = grpc.StatusCode.CANCELLED
+            except CallError as error:
+                failure = error.failure
             except Exception as error:  # a channel closed under us, metadata gRPC refuses, no more threads
-                code = None
                 unknown += 1
                 log.warning("sending spans failed (%s)", type(error).__name__)
             else:
                 self._is_away(False)
                 self._accepted(response, batch)
                 return []
-            self._is_away(code in _REPEATED or code is grpc.StatusCode.DEADLINE_EXCEEDED)
-            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._is_away(failure in (Failure.AWAY, Failure.NO_ANSWER))
+            if failure is Failure.NO_ANSWER:
                 # Taken or not, nobody knows. Repeating at once would count the batch anew at each try of a long hang,
                 # so wait until an empty request is answered: at most one batch an outage is in doubt, and none of a
                 # hang that is shorter than the deadline.
                 self._wait_for_answer()
-            elif code in _REPEATED or (code is None and unknown < _TRIES):
+            elif failure is Failure.AWAY or (failure is None and unknown < _TRIES):
                 self._pause(attempt)
                 attempt += 1
             elif self._in_time():
-                return self._refused(batch, code)
+                return self._refused(batch, failure)
         return None
 
     def _send(self, body: bytes, seconds: float) -> bytes:
-        # A future: of a long call nobody waits for the end before a fork, and gRPC can't be forked while a thread is
-        # within a blocking one.
         with self.idle:
-            call = self._call.future(body, timeout=self._time_left(seconds), metadata=self._metadata)
-            while True:
-                try:
-                    response: bytes = call.result(timeout=_TICK_SECONDS)
-                except grpc.FutureTimeoutError:
-                    self._collect()  # meanwhile spans go on ending
-                else:
-                    return response
+            return self._channel.call(body, self._time_left(seconds), self._collect)  # meanwhile spans go on ending
 
-    def _refused(self, batch: _Batch, code: grpc.StatusCode | None) -> list[_Batch]:
+    def _refused(self, batch: _Batch, failure: Failure | None) -> list[_Batch]:
         """Halves of a batch that was refused for what is in it, so that a bad span costs itself only."""
-        parts = [] if code is None or code in _NOT_FOR_THE_CONTENT else batch.halves()
+        parts = batch.halves() if failure is Failure.CONTENT else []
         if not parts:
             self._lost.add("refused", batch.spans)
         return parts
@@ -348,7 +309,7 @@ class Spool:
         until = time.monotonic() + self._time_left(seconds)
         while (left := until - time.monotonic()) > 0 and ending == (self._deadline is not None):
             with self._changed:
-                self._changed.wait(min(left, _TICK_SECONDS))
+                self._changed.wait(min(left, TICK_SECONDS))
             self._collect()  # meanwhile spans go on ending
 
     def _in_time(self) -> bool:

@@ -1,37 +1,18 @@
-"""FastAPI, redis and asyncpg, instrumented by their OpenTelemetry packages."""
+"""redis and asyncpg, instrumented by their OpenTelemetry packages; FastAPI: server_spans.py."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI
 from opentelemetry.instrumentation import asyncpg as upstream
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
-from opentelemetry.metrics import NoOpMeterProvider
 from redis.asyncio import Redis
 
 from app.observability.contract import contract
 
-# A search over the whole URL, split at commas: unanchored, a stranger's /webhooks/evolution/health would be invisible.
-_NOT_TRACED = r"^https?://[^/]+/(health|metrics(/summary)?)$"
-
 # Of the eight attributes that upstream puts together for each query, the one that leaves.
 QUERY = {"db.system.name": "postgresql"}
-
-
-def instrument_app(app: FastAPI) -> None:
-    """A SERVER span for each request.
-
-    Call it before the app serves: later it is silently ignored.
-    """
-    FastAPIInstrumentor.instrument_app(
-        app,
-        excluded_urls=_NOT_TRACED,
-        exclude_spans=["receive", "send"],
-        meter_provider=NoOpMeterProvider(),  # durations come from the spans
-    )
 
 
 def instrument_database() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.propagate import set_global_textmap
 from opentelemetry.propagators.textmap import (
@@ -24,15 +25,21 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.re import parse_env_headers
 
 from app import __version__
 from app.environment import SettingError
 from app.observability import console, tracing, wire
+from app.observability.channel import OPTIONS, Channel, Grpc, Http
 from app.observability.contract import contract
-from app.observability.export import CHANNEL, Spool
+from app.observability.export import Spool
 from app.observability.levels import QUEUE_SIZE, create_instruments
 from app.observability.lost_spans import LostSpans
 from app.observability.tracer import Provider
@@ -40,6 +47,8 @@ from app.observability.tracer import Provider
 log = logging.getLogger(__name__)
 
 METRIC_INTERVAL_MS = 5000
+_METRIC_SECONDS = 2
+_GRPC_PORT, _HTTP_PORT = 4317, 4318
 
 
 class _MetricExporter(OTLPMetricExporter):
@@ -54,6 +63,38 @@ class _MetricExporter(OTLPMetricExporter):
             return super().export(*arguments, **more)
 
 
+class _HttpMetricExporter(MetricExporter):
+    """Over HTTP: the official encoder, and the way that spans take. The next export says what a lost one said."""
+
+    def __init__(self, channel: Http) -> None:
+        super().__init__()
+        self._channel = channel
+        self.idle = threading.RLock()
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        """Once, within _METRIC_SECONDS."""
+        body = encode_metrics(metrics_data).SerializeToString()
+        try:
+            with self.idle:
+                self._channel.call(body, min(_METRIC_SECONDS, timeout_millis / 1000), _nothing)
+        except Exception as error:
+            log.warning("metrics were not taken (%s)", type(error).__name__)
+            return MetricExportResult.FAILURE
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
+        """Nothing waits here."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:  # noqa: ARG002
+        """Close the connection."""
+        self._channel.close()
+
+
+def _nothing() -> None:
+    pass
+
+
 class _MetricReader(PeriodicExportingMetricReader):
     def _at_fork_reinit(self) -> None:
         """Nothing: the child has a reader of its own, else it would send the parent's series as well."""
@@ -64,8 +105,28 @@ class _Options:
     service_name: str
     console: bool
     endpoint: str
+    """`host:port`, or the URL before `/v1/traces`."""
     secure: bool
+    http: bool
     headers: Mapping[str, str]
+
+    def channel(self) -> Channel:
+        """For spans."""
+        if self.http:
+            return Http(f"{self.endpoint}/v1/traces", self.headers)
+        return Grpc(self.endpoint, self.secure, self.headers)
+
+    def metric_exporter(self) -> "_MetricExporter | _HttpMetricExporter":
+        """For metrics."""
+        if self.http:
+            return _HttpMetricExporter(Http(f"{self.endpoint}/v1/metrics", self.headers))
+        return _MetricExporter(
+            endpoint=self.endpoint,
+            insecure=not self.secure,
+            headers=dict(self.headers) or None,
+            timeout=_METRIC_SECONDS,
+            channel_options=OPTIONS,
+        )
 
 
 class Telemetry:
@@ -93,21 +154,13 @@ class Telemetry:
         self._told = 0
         self.lost = LostSpans()
         self.spool = Spool(
-            options.endpoint,
-            secure=options.secure,
-            headers=options.headers,
+            options.channel(),
             provider=self.tracer_provider,
             lost=self.lost,
             resource=wire.resource(identity),
             show=console.show if options.console else None,
         )
-        self._exporter = _MetricExporter(
-            endpoint=options.endpoint,
-            insecure=not options.secure,
-            headers=dict(options.headers) or None,
-            timeout=2,
-            channel_options=CHANNEL,
-        )
+        self._exporter = options.metric_exporter()
         self.meter_provider = MeterProvider(
             resource=Resource(identity),
             metric_readers=[_MetricReader(self._exporter, export_interval_millis=METRIC_INTERVAL_MS)],
@@ -175,10 +228,11 @@ _provider: Provider | None = None  # OpenTelemetry's is set once per process, an
 
 
 def init_tracing(service_name: str = "healthcare-backend", enable_console: bool = False) -> Telemetry:
-    """Start telemetry for this process: spans and metrics over OTLP/gRPC. After shutdown() it starts anew.
+    """Start telemetry for this process: spans and metrics over OTLP. After shutdown() it starts anew.
 
     A second call returns what the first built; other arguments than the first's are without effect, and logged.
     Reads `OTEL_EXPORTER_OTLP_ENDPOINT` (default `http://127.0.0.1:4317`; `https://` for TLS),
+    `OTEL_EXPORTER_OTLP_PROTOCOL` (`grpc`, or `http/protobuf` with `http://127.0.0.1:4318` as the default endpoint),
     `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_CONSOLE_EXPORTER` (`true` prints the spans, as `enable_console` does).
     Nothing else of the environment counts: it could halve counts or cut label values off.
 
@@ -186,13 +240,16 @@ def init_tracing(service_name: str = "healthcare-backend", enable_console: bool 
     A child that ends by `os._exit` calls `flush()` first.
 
     Raises:
-        SettingError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log.
+        SettingError: the endpoint is no http(s) URL, or holds credentials, which the SDK would log; the protocol is
+            neither.
     """
     global _started, _provider
-    endpoint, secure = _endpoint(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4317")
+    http = _is_http(os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc")
+    default = f"http://127.0.0.1:{_HTTP_PORT if http else _GRPC_PORT}"
+    endpoint, secure = _endpoint(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default, http)
     headers = parse_env_headers(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True)
     console = enable_console or os.environ.get("OTEL_CONSOLE_EXPORTER", "false").lower() == "true"
-    options = _Options(service_name, console, endpoint, secure, headers)
+    options = _Options(service_name, console, endpoint, secure, http, headers)
     with _starting:
         if _started is not None:
             if options != _started.options:
@@ -232,15 +289,24 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _endpoint(url: str) -> tuple[str, bool]:
-    """`host:port` and whether to use TLS."""
+def _is_http(protocol: str) -> bool:
+    if protocol not in ("grpc", "http/protobuf"):
+        raise SettingError("OTEL_EXPORTER_OTLP_PROTOCOL must be grpc or http/protobuf")
+    return protocol == "http/protobuf"
+
+
+def _endpoint(url: str, http: bool) -> tuple[str, bool]:
+    """`host:port`, or over HTTP the URL that paths are added to; and whether to use TLS."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://otel-collector:4317")
     if parts.username or parts.password:
         raise SettingError("OTEL_EXPORTER_OTLP_ENDPOINT must hold no credentials: use OTEL_EXPORTER_OTLP_HEADERS")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port or 4317}", parts.scheme == "https"
+    secure = parts.scheme == "https"
+    if http:
+        return f"{parts.scheme}://{host}:{parts.port or _HTTP_PORT}{parts.path.rstrip('/')}", secure
+    return f"{host}:{parts.port or _GRPC_PORT}", secure
 
 
 class NoInboundContext(TextMapPropagator):

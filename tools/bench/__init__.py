@@ -1,0 +1,1 @@
+"""What telemetry costs, beside what else one could pick: `make bench`."""
