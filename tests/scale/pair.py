@@ -5,12 +5,13 @@ between scrapes and evaluations, a block a minute.
 """
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from operator import ge
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import yaml
@@ -23,7 +24,7 @@ from tools.base.otlp_sink import Sink
 from tools.base.wait import until
 from tools.drill.shortened import notify_quickly, write_rules
 from tools.replay.collector import Collector
-from tools.stack.ports import HOST
+from tools.stack.ports import HOST, Ports
 from tools.stack.processes import Component
 from tools.stack.programs import ROOT
 
@@ -34,6 +35,7 @@ PEER_SECONDS = 5
 GROUP_INTERVAL = "10s"
 """Ten evaluations; shipped are twenty. Two Prometheus see an end at different times; within one it is told once."""
 Notification = dict[str, Any]
+T = TypeVar("T")
 
 
 def numbered(name: str, number: int) -> str:
@@ -77,10 +79,16 @@ class Member(Watching):
     def _see_all(self) -> None:
         command = ("sed", "-f", str(PROMETHEUS / "pair.sed"), str(PROMETHEUS / "prometheus.yml"))
         made = subprocess.check_output(command, text=True)
-        for name, address in sorted(self._addresses().items(), reverse=True):  # a name may begin as another
-            made = made.replace(name, address)
         config = yaml.safe_load(made.replace(": 5s", f": {SECONDS}s").replace(": 15s", f": {SECONDS}s"))
-        config["rule_files"] = write_rules(self.folder / "rules")
+        addresses = self._addresses()
+        for job in config["scrape_configs"]:
+            [group] = job["static_configs"]  # each keeps the name that it has there
+            named = [{"targets": [addresses[name]], "labels": {"instance": name}} for name in group["targets"]]
+            job["static_configs"] = named
+        for job in config["alerting"]["alertmanagers"]:
+            [group] = job["static_configs"]
+            group["targets"] = [addresses[name] for name in group["targets"]]
+        config["rule_files"] = write_rules(self.folder.parent / "rules")  # the same for both: a path tells groups apart
         (self.folder / "prometheus").mkdir(parents=True, exist_ok=True)
         (self.folder / "prometheus" / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
 
@@ -137,7 +145,13 @@ def running(folder: Path) -> Iterator[Pair]:
     with ExitStack() as exits:
         store = exits.enter_context(Sink().listening())
         notified = int(exits.enter_context(serving(receiver)).rpartition(":")[2])
-        collectors = [_collector(folder / f"collector-{number}", store, members) for number in range(3)]
+        taken: set[int] = set()
+        for member in members:
+            member.ports = _apart(Ports.free, lambda ports: set(asdict(ports).values()), taken)
+        collectors = [
+            _apart(partial(_collector, folder / f"collector-{number}", store, members), _listens, taken)
+            for number in range(3)
+        ]
         for member in members:
             member.members, member.collectors = members, collectors
             member.ports = replace(member.ports, simulator=notified)
@@ -152,6 +166,19 @@ def running(folder: Path) -> Iterator[Pair]:
         for asked in each:
             asked.all_are_scraped()
         yield Pair(folder, members, each, receiver.state.notifications)
+
+
+def _apart(make: Callable[[], T], listens: Callable[[T], set[int]], taken: set[int]) -> T:
+    """One whose free ports are nobody else's, so soon that nobody listens on any yet."""
+    while not taken.isdisjoint(listens(made := make())):
+        pass
+    taken |= listens(made)
+    return made
+
+
+def _listens(collector: Collector) -> set[int]:
+    addresses = (collector.grpc, collector.http, collector.derived, collector.own, collector.health)
+    return {int(address.rpartition(":")[2]) for address in addresses}
 
 
 def _collector(folder: Path, store: Sink, members: Sequence[Member]) -> Collector:
