@@ -81,34 +81,35 @@ def running(folder: Path, etcd: Path, kube_apiserver: Path) -> Iterator[ApiServe
                 f"--initial-cluster=test=https://{HOST}:{peers}",
             )
         )
-        until(key.exists, "etcd has a key")
+        with httpx.Client(base_url=f"http://{HOST}:{store}", trust_env=False) as client:
+            until(lambda: _answers(client, "/health"), f"etcd is ready; its log: {folder / 'etcd.log'}")
         stack.enter_context(
             _process(
                 folder / "kube-apiserver.log",
                 *(str(kube_apiserver), f"--etcd-servers=http://{HOST}:{store}", f"--cert-dir={certificates}"),
-                *(f"--bind-address={HOST}", f"--secure-port={secure}", "--endpoint-reconciler-type=none"),
-                *(f"--token-auth-file={tokens}", "--disable-admission-plugins=ServiceAccount"),
+                *(f"--bind-address={HOST}", f"--advertise-address={HOST}", f"--secure-port={secure}"),
+                *("--endpoint-reconciler-type=none", f"--token-auth-file={tokens}", "--authorization-mode=AlwaysAllow"),
+                "--disable-admission-plugins=ServiceAccount",
                 *(f"--service-account-{use}-file={key}" for use in ("key", "signing-key")),
                 *(f"--service-account-issuer=https://{HOST}", "--service-cluster-ip-range=10.0.0.0/24"),
             )
         )
-        certificate = certificates / "apiserver.crt"
-        until(certificate.exists, "the API server has a certificate")
+        until((certificates / "apiserver.key").exists, "the API server has a certificate, and then a key")
         client = httpx.Client(
             base_url=f"https://{HOST}:{secure}",
             headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cafile=certificate),
+            verify=ssl.create_default_context(cafile=certificates / "apiserver.crt"),
             timeout=60,
             trust_env=False,
         )
         stack.enter_context(client)
-        until(lambda: _is_ready(client), f"the API server is ready; its log: {folder / 'kube-apiserver.log'}")
+        until(lambda: _answers(client, "/readyz"), f"the API server is ready; its log: {folder / 'kube-apiserver.log'}")
         yield ApiServer(client)
 
 
-def _is_ready(client: httpx.Client) -> bool:
+def _answers(client: httpx.Client, path: str) -> bool:
     try:
-        return client.get("/readyz").status_code == httpx.codes.OK
+        return client.get(path).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
-from tests.kubernetes.test_values import documented, offered
+from tests.support.settings import documented, offered
 from tools.base.wait import until
 from tools.stack.ports import Ports
 from tools.stack.programs import ROOT, ensure

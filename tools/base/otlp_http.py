@@ -17,14 +17,14 @@ Handle = Callable[[bytes, Any], bytes]
 STATUS = {grpc.StatusCode.UNAVAILABLE: 503, grpc.StatusCode.INVALID_ARGUMENT: 400}
 
 
-class _AbortError(Exception):
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-
 class _Context:
+    """Of a call: keeps the status that a handler ends it with."""
+
+    status = 200
+
     def abort(self, code: grpc.StatusCode, _: str) -> NoReturn:
-        raise _AbortError(STATUS[code])
+        self.status = STATUS[code]
+        raise InterruptedError
 
 
 class HttpServer:
@@ -71,12 +71,14 @@ class HttpServer:
                 if self.headers["Content-Encoding"] == "gzip":
                     body = gzip.decompress(body)
                 handle = handlers.get(self.path)
-                try:
-                    status, answer = (200, handle(body, _Context())) if handle else (404, b"")
-                except _AbortError as abort:
-                    status, answer = abort.status, b""
+                context, answer = _Context(), b""
+                if handle is None:
+                    context.status = 404
+                else:
+                    with contextlib.suppress(InterruptedError):
+                        answer = handle(body, context)
                 with contextlib.suppress(OSError):  # who asked may have gone
-                    self.send_response(status)
+                    self.send_response(context.status)
                     self.send_header("Content-Type", "application/x-protobuf")
                     self.send_header("Content-Length", str(len(answer)))
                     self.end_headers()

@@ -88,7 +88,7 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.partition(":")[2] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].strip() if names else model
+        lines = cpuinfo.read_text("utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     system = f"{platform.system()} {platform.release()}"
     return f"{os.cpu_count()} cores ({model}), {system}, Python {platform.python_version()}"

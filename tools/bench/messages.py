@@ -99,7 +99,7 @@ def _empty() -> dict[str, list[float]]:
 
 
 def _number(file: Path) -> int:
-    return int(until(lambda: file.is_file() and file.read_text(), "the number of calls is written"))
+    return int(until(lambda: file.is_file() and file.read_text("utf-8"), "the number of calls is written"))
 
 
 def _burst(stack: Stack, process: psutil.Process, url: str, seed: int) -> tuple[float, Callable[[float], float]]:

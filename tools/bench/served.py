@@ -27,7 +27,7 @@ def main(name: str, port: str, counts: str = "") -> None:
         take_our_place(name)
     if counts:
         file = Path(counts)
-        signal.signal(signal.SIGUSR1, lambda *_: file.write_text(str(_called)))
+        signal.signal(signal.SIGUSR1, lambda *_: file.write_text(str(_called), "utf-8"))
         sys.setprofile(_note)
     uvicorn.run(
         "app.main:create_app",

@@ -2,21 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import grpc
 import httpx
 
 from tools.base.errors import ToolError
-from tools.base.files import Sources
-from tools.base.otlp import Spec
-from tools.base.prometheus import Prometheus
-from tools.base.wait import until
-from tools.drill.restore import UNKNOWN_EVENT
+from tools.drill.actions import (
+    BROKEN_RULE,
+    HUNGRY,
+    OTHER_BUCKETS,
+    SMALL_QUEUE,
+    burn,
+    failing_receiver,
+    fill_memory,
+    flood,
+    keep_one,
+    limit_target,
+    no_alertmanager,
+    rename_service,
+    slow,
+    slow_database,
+)
 from tools.drill.scene import Scene
 from tools.drill.traffic import Rates
-from tools.model.contract import load
 
 
 def _nothing(_: Scene) -> None:
@@ -44,91 +53,6 @@ class Fault:
     """Why no notification can arrive; empty: one has to."""
 
 
-def _slow(table: str, seconds: float, share: int = 100, each: str = "row") -> tuple[str, ...]:
-    """Statements that let `share` percent of the inserts take so long; spread evenly, so that the share is exact."""
-    name = f"slow_{table}"
-    return (
-        f"create sequence if not exists drill.{name}",
-        f"create or replace function drill.{name}() returns trigger language plpgsql as $$ begin"
-        f" if (nextval('drill.{name}') * {share}) % 100 < {share} then perform pg_sleep({seconds}); end if;"
-        " return new; end $$",
-        f"create or replace trigger {name} before insert on public.{table} for each {each}"
-        f" execute function drill.{name}()",
-    )
-
-
-def _burn(percent: int) -> Callable[[Scene], None]:
-    return lambda scene: scene.sql(*_slow("messages", 0.7, percent))
-
-
-def _slow_database(scene: Scene) -> None:
-    scene.sql(*_slow("messages", 3), *_slow("jobs", 2.5, each="statement"), *_slow("patients", 0.4))
-
-
-def _rename_service(scene: Scene) -> None:
-    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * 5, {"service.name": "another-backend"})
-
-
-def _keep_one(scene: Scene) -> None:
-    """An event that no version of Evolution sends; a service out of breath is asked again, as Evolution does."""
-    secret = scene.stack.service_environment()["WEBHOOK_SECRET"]
-    url = scene.stack.url("service") + "/webhooks/evolution"
-
-    def taken() -> bool:
-        answer = httpx.post(url, content=UNKNOWN_EVENT, headers={"X-Webhook-Secret": secret}, trust_env=False)
-        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            answer.raise_for_status()
-        return answer.is_success
-
-    until(taken, "the service takes a delivery", seconds=30, every=1)
-
-
-def _flood(scene: Scene) -> None:
-    """More label sets than the Collector holds, out of values that are all allowed."""
-    contract = load(Sources.of_disk())
-    keys = ("operation", "status", "query_type", "cache_type")
-    sets = product(*(sorted(contract.closed_set(key)) for key in keys), ("hit", "miss"))
-    specs = [Spec("lane.classify", {"lane": "faq"} | dict(zip((*keys, "result"), one, strict=True))) for one in sets]
-    for start in range(0, len(specs), 500):
-        scene.send_spans(specs[start : start + 500])
-
-
-_MEMORY_BYTES = 300 * 2**20
-
-
-def _fill_memory(scene: Scene) -> None:
-    with Prometheus(scene.stack.url("prometheus")) as prometheus:
-        used = max((one.value for one in prometheus.query("otelcol_process_runtime_heap_alloc_bytes")), default=0.0)
-    scene.send_spans([Spec("lane.classify", {"lane": "faq"})] * (3000 if used < _MEMORY_BYTES else 5))
-
-
-def _limit_target(config: dict[str, Any]) -> None:
-    [job] = [job for job in config["scrape_configs"] if job["job_name"] == "alertmanager"]
-    job["sample_limit"] = 1
-
-
-_BROKEN_RULE = """groups:
-  - name: drill
-    rules:
-      - {record: 'drill:up:broken', expr: up * on () up}
-"""
-
-
-def _no_alertmanager(config: dict[str, Any]) -> None:
-    config["alerting"]["alertmanagers"] = []
-
-
-def _failing_receiver(config: dict[str, Any]) -> None:
-    [local] = [one for one in config["receivers"] if one["name"] == "local"]
-    url = local["webhook_configs"][0]["url"].replace("/notifications", "/nowhere")
-    config["receivers"].append({"name": "drill", "webhook_configs": [{"url": url}]})
-    config["route"]["routes"].insert(0, {"receiver": "drill", "continue": True})
-
-
-SMALL_QUEUE = "exporters::otlp_grpc::sending_queue::queue_size: 200000"
-OTHER_BUCKETS = "connectors::span_metrics::histogram::explicit::buckets: [100ms, 300ms, 1s, 5s, 30s]"
-HUNGRY = {"GOGC": "off", "GOMEMLIMIT": "off", "MEMORY_LIMIT_MIB": "4000"}
-
 ROUNDS: tuple[tuple[Fault, ...], ...] = (
     # Burns in rising order: the long windows of one still hold what was slow in those before it.
     (
@@ -137,14 +61,14 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "14% of the messages take 0.7 s",
             ("ErrorBudgetBurn3d",),
             r"in PostgreSQL \([^)]*`insert`",
-            begin=_burn(14),
+            begin=burn(14),
         ),
         Fault(
             "bad-target",
             "Alertmanager shows more series than Prometheus may take from it",
             ("TargetDown", "PrometheusSampleLimitExceeded"),
             "^Alertmanager shows more series",
-            prepare=lambda scene: scene.prometheus.append(_limit_target),
+            prepare=lambda scene: scene.prometheus.append(limit_target),
         ),
         Fault(
             "bad-rule",
@@ -152,7 +76,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             ("PrometheusRuleFailures",),
             "^Prometheus cannot evaluate",
             prepare=lambda scene: scene.prometheus.append(
-                lambda config: config["rule_files"].append(str(scene.rule_file(_BROKEN_RULE)))
+                lambda config: config["rule_files"].append(str(scene.rule_file(BROKEN_RULE)))
             ),
         ),
         Fault(
@@ -167,7 +91,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "one delivery is kept, because nobody understands it",
             ("DeliveriesKept",),
             "^Evolution delivers what nobody here understands",
-            begin=_keep_one,
+            begin=keep_one,
         ),
     ),
     (
@@ -176,7 +100,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "28% of the messages take 0.7 s",
             ("ErrorBudgetBurn1d",),
             r"in PostgreSQL \([^)]*`insert`",
-            begin=_burn(28),
+            begin=burn(28),
         ),
         Fault(
             "bad-configuration",
@@ -199,7 +123,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "65% of the messages take 0.7 s",
             ("ErrorBudgetBurn6h",),
             r"in PostgreSQL \([^)]*`insert`",
-            begin=_burn(65),
+            begin=burn(65),
         ),
         Fault(
             "new-patients",
@@ -213,7 +137,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "Alertmanager notifies an address that answers 404 as well",
             ("AlertmanagerNotificationsFailing",),
             "^Alertmanager cannot notify by `webhook`",
-            prepare=lambda scene: scene.alertmanager.append(_failing_receiver),
+            prepare=lambda scene: scene.alertmanager.append(failing_receiver),
         ),
     ),
     (
@@ -222,7 +146,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "storing a message takes 2.5 s",
             ("HighWebhookLatency", "ErrorBudgetBurn1h"),
             r"in PostgreSQL \([^)]*`insert`",
-            begin=lambda scene: scene.sql(*_slow("messages", 2.5)),
+            begin=lambda scene: scene.sql(*slow("messages", 2.5)),
         ),
         Fault(
             "hard-questions",
@@ -246,7 +170,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             ("CriticalWebhookLatency", "SlowDatabaseQueries", "SlowIdempotencyCheck", "SlowContextHydration"),
             "PostgreSQL",
             rates={"new": 1.4},
-            begin=_slow_database,
+            begin=slow_database,
         ),
     ),
     (
@@ -303,7 +227,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             ("DerivedMetricsStalled",),
             "^The Collector derives nothing.*whose name it does not know",
             rates={},
-            again=_rename_service,
+            again=rename_service,
         ),
     ),
     (
@@ -348,7 +272,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             ("TelemetryCardinalityOverflow",),
             "^The Collector holds no more label sets",
             prepare=lambda scene: scene.lay_over_collector(),  # only a restart forgets them
-            begin=_flood,
+            begin=flood,
         ),
     ),
     (
@@ -365,7 +289,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             ("OtelCollectorMemoryHigh",),
             "^The Collector holds .* of memory",
             prepare=lambda scene: scene.change("otel-collector", HUNGRY),
-            again=_fill_memory,
+            again=fill_memory,
         ),
         Fault(
             "spans-refused",
@@ -390,7 +314,7 @@ ROUNDS: tuple[tuple[Fault, ...], ...] = (
             "Prometheus' configuration names no Alertmanager",
             ("PrometheusNotConnectedToAlertmanagers",),
             "^Prometheus knows no Alertmanager",
-            prepare=lambda scene: scene.prometheus.append(_no_alertmanager),
+            prepare=lambda scene: scene.prometheus.append(no_alertmanager),
             not_notified="Prometheus knows nobody to tell",
         ),
     ),

@@ -50,8 +50,11 @@ class Builds:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
-        for pool in (self._fetcher, self._compiler):
-            pool.shutdown(cancel_futures=True)
+        pools = (self._compiler, self._fetcher)
+        for pool in pools:  # first of all nothing more is begun
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown()
 
     def has(self, component: str) -> bool:
         """Whether its program is there. Raises ToolError: it could not be built."""

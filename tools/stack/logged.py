@@ -1,20 +1,18 @@
 """A build's commands: all that they say is in its log, and its end is what a failure shows."""
 
-import contextlib
 import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from tools.base.errors import ToolError
 from tools.base.files import ROOT
 
 LOG_LINES = 15
-POLITE = 10  # niceness: what runs already comes first
+NICER = 10  # than we: what runs already comes first
 _POLL_SECONDS = 0.1
+_STOP_SECONDS = 10.0
 
 
 def run(
@@ -26,19 +24,22 @@ def run(
     """
     try:
         with log.open("ab") as output:
-            process = psutil.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            process = subprocess.Popen(
+                ("nice", "-n", str(NICER), *command),  # noqa: S607 - everywhere
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
     except OSError as error:
         raise ToolError(f"{what} could not be built: {error}") from error
     with process:
-        _be_polite(process)
         while process.poll() is None:
             if ended is None:
                 process.wait()
             elif ended.wait(_POLL_SECONDS):
-                process.send_signal(signal.SIGINT)  # Go then stops its compilers, too
-                process.wait()
+                _stop(process)
     if process.returncode:
         lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
         raise ToolError(
@@ -47,6 +48,9 @@ def run(
         )
 
 
-def _be_polite(process: psutil.Popen) -> None:
-    with contextlib.suppress(psutil.Error):  # it has ended already
-        process.nice(max(process.nice(), POLITE))
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)  # Go then stops its compilers and takes its files away
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:  # a shell's background job ignores it, and so does all that it starts
+        process.kill()

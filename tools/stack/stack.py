@@ -34,6 +34,7 @@ STOP_ORDER = (
 SENDERS = STOP_ORDER[:3]
 SECRETS = ("WEBHOOK_SECRET", "EVOLUTION_API_KEY", "GRAFANA_PASSWORD")
 RELOAD_SECONDS = 30.0
+BUSY_SECONDS = 300.0  # READY_SECONDS of a machine that compiles meanwhile
 DRAIN_SECONDS = 16.0  # two flushes, as a new counter shows 0 at its first, and a scrape, 5 s each, and a margin
 SAME_START_SECONDS = 2.0  # the kernel tells its boot time to the second, and not always the same one
 CHOICES_FILE = "choices.json"
@@ -94,7 +95,8 @@ class Stack:
         self._make_way(missing)
         self._prepare()
         try:
-            self._start_all(self._parts(missing, report, builds), report)
+            seconds = BUSY_SECONDS if builds and builds.missing else READY_SECONDS
+            self._start_all(self._parts(missing, report, builds), report, seconds)
         except BaseException:
             for name in missing:
                 self.stop(name)
@@ -306,12 +308,14 @@ class Stack:
             waiting = [name for name in waiting if name not in there]
             yield [self._component(name, report) for name in there]
 
-    def _start_all(self, parts: Iterable[list[Component]], report: Tell) -> list[Component]:
+    def _start_all(
+        self, parts: Iterable[list[Component]], report: Tell, seconds: float = READY_SECONDS
+    ) -> list[Component]:
         coming, starting, ready = iter(parts), list[_Starting](), list[Component]()
         while (more := next(coming, None)) is not None or starting:
             for part in more or ():
                 report(part.name, "starting")
-                starting.append((part, self._start(part), time.monotonic() + READY_SECONDS))
+                starting.append((part, self._start(part), time.monotonic() + seconds))
             for one in list(starting):
                 part, process, deadline = one
                 if not processes.is_running(process) and part.mendable():
@@ -322,7 +326,7 @@ class Stack:
                     starting.remove(one)
                     ready.append(part)
                 elif time.monotonic() > deadline:
-                    raise processes.late(part.name, self.folder, READY_SECONDS)
+                    raise processes.late(part.name, self.folder, seconds)
             for part in [part for part in ready if self.pid(part.name) is None]:  # died since it was ready
                 if not part.mendable():
                     raise processes.died(part.name, self.folder)

@@ -49,7 +49,7 @@ capabilities: {drop: [ALL]}
 {{- define "healthcare.environment" -}}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: "http://{{ .Release.Name }}-collector:4317"}
 {{- range $name, $value := .Values.backend.settings }}
-- {name: {{ $name }}, value: {{ toString $value | quote }}}
+- {name: {{ $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}
 {{- range $name, $from := .Values.backend.secrets }}
 - {name: {{ $name }}, valueFrom: {secretKeyRef: {name: {{ $from.name }}, key: {{ $from.key }}}}}

@@ -1,7 +1,5 @@
 """The chart's values: all settings can be set, and what is wrong is refused before anything is installed."""
 
-import json
-import re
 from typing import Any
 
 import pytest
@@ -10,29 +8,15 @@ from pydantic import SecretStr
 
 from app.settings import Settings
 from tests.kubernetes.conftest import CHART, CLUSTER, RELEASE, Helm
-from tools.stack.programs import ROOT
+from tests.support.settings import SCHEMA, documented, offered
 
-SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
-BACKEND = SCHEMA["properties"]["backend"]["properties"]
 BY_THE_CHART = {
     *("COLLECTOR_METRICS_URL", "COLLECTOR_HEALTH_URL", "PROMETHEUS_QUERY_URL"),
-    *("MEM0_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    *("MEM0_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"),
 }
 OF_THE_IMAGE = {"HEARTBEAT_FILE"}
 NEEDS_A_FILE = {"PGPASSFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"}
 NO_SETTING = {"GRPC_ENABLE_FORK_SUPPORT", "UVICORN_"}
-
-
-def offered(group: str) -> set[str]:
-    """The variables that may stand in `backend.settings` or `backend.secrets`."""
-    return set(BACKEND[group]["propertyNames"]["enum"])
-
-
-def documented() -> set[str]:
-    """The variables of the service's README."""
-    table = (ROOT / "service" / "README.md").read_text("utf-8").partition("## Settings (environment)")[2]
-    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return set(re.findall(r"`([A-Z][A-Z0-9_]+)", " ".join(first)))
 
 
 def test_every_setting_of_the_service_can_be_set() -> None:
