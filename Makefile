@@ -82,10 +82,11 @@ programs: $(INSTALLED)
 leaks: $(INSTALLED) programs
 	@$(PY) -m pytest tests/leaks -s $(ARGS)
 
-# What more than one machine needs: the chart, against a real Kubernetes API server. Builds programs that nothing else needs.
+# What more than one machine needs: the chart, against a real Kubernetes API server, and a pair of Prometheus with Thanos.
+# Builds programs that nothing else needs.
 test-scale: $(INSTALLED)
 	@$(CLINIC) programs --scale
-	@$(PY) -m pytest tests/kubernetes $(ARGS)
+	@$(PY) -m pytest tests/kubernetes tests/scale $(ARGS)
 
 # Which branches of service/ the tests of it run, with the processes that they start; below the bar it fails.
 coverage: $(INSTALLED)

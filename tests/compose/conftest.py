@@ -1,4 +1,4 @@
-"""docker-compose.yaml as Compose itself understands it; no engine is needed for that."""
+"""The Compose files as Compose itself understands them; no engine is needed for that."""
 
 import json
 import os
@@ -17,20 +17,32 @@ Model = dict[str, Any]
 Read = Callable[[dict[str, str]], Model]
 
 
-@pytest.fixture(scope="session")
-def read() -> Read:
-    """Reads the file, all profiles included, with these variables set and no others."""
+def reader(*files: str) -> Read:
+    """Reads the files, all profiles included, with these variables set and no others."""
     program = str(ensure("compose"))
     base = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
 
     def config(variables: dict[str, str]) -> Model:
-        command = [program, "--env-file", os.devnull, "--profile", "*", "config", "--format", "json"]
+        named = [word for file in files for word in ("--file", file)]
+        command = [program, "--env-file", os.devnull, *named, "--profile", "*", "config", "--format", "json"]
         run = subprocess.run(command, cwd=ROOT, env=base | variables, capture_output=True, text=True, check=False)
         assert (run.returncode, run.stderr) == (0, "")
         model: Model = json.loads(run.stdout)
         return model
 
     return config
+
+
+@pytest.fixture(scope="session")
+def read() -> Read:
+    """Reads docker-compose.yaml."""
+    return reader()
+
+
+@pytest.fixture(scope="session")
+def read_both() -> Read:
+    """Reads docker-compose.scale.yaml laid over it."""
+    return reader("docker-compose.yaml", "docker-compose.scale.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,13 @@ def test_parts_are_reached_at_the_ports_that_containers_publish(fake: Fake) -> N
     assert docker.url("otel-collector") == "http://127.0.0.1:18889/metrics"
 
 
+def test_of_a_pair_of_prometheus_who_answers_for_both_is_asked(fake: Fake) -> None:
+    published = [{"URL": "127.0.0.1", "TargetPort": 10902, "PublishedPort": 19090, "Protocol": "tcp"}]
+    pair = [entry(name, Publishers=[]) for name in ("prometheus", "prometheus-2")]
+    fake(lines(*pair, entry("thanos-query", Publishers=published)))
+    assert where("prometheus") == "http://127.0.0.1:19090"
+
+
 def test_a_list_as_older_compose_prints_it_is_the_same(fake: Fake) -> None:
     fake(json.dumps(EVERYTHING))
     assert where("prometheus") == "http://127.0.0.1:19090"
@@ -215,11 +222,10 @@ def test_status_shows_every_container_stopped_ones_too(fake: Fake, tmp_path: Pat
     once = [entry(name, state="exited") for name in docker.ONCE]
     fake(lines(entry("service"), entry("worker", state="exited", ExitCode=137), *once))
     code, said = clinic("status", tmp_path=tmp_path)
-    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines()[1:5]}
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines()[1 : len(once) + 3]}
     assert code == 0
     assert rows == {
-        "files-check": ["done"],
-        "collector-queue-owner": ["done"],
+        **{name: ["done"] for name in docker.ONCE},
         "service": ["running", "healthy", "http://127.0.0.1:18000"],
         "worker": ["exited"],
     }

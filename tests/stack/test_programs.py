@@ -195,6 +195,7 @@ def test_every_version_is_the_one_of_its_module() -> None:
     kubernetes = (programs.GO_FILES / "kubernetes" / "go.mod").read_text()
     assert f"\tk8s.io/kubernetes v{programs.KUBERNETES} " in kubernetes
     assert f"\tgo.etcd.io/etcd/server/v3 v{programs.ETCD} " in kubernetes
+    assert f"\tgithub.com/thanos-io/thanos v{programs.THANOS} " in (programs.GO_FILES / "thanos" / "go.mod").read_text()
     operator = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring"
     assert f"{operator} v{programs.OPERATOR}\n" in (programs.GO_FILES / "crds" / "go.mod").read_text()
     major, minor, patch = programs.PROMETHEUS.split(".")

@@ -28,6 +28,7 @@ SECONDS = {
     "tests/backtest/test_editing_alerts.py": 150,
     "tests/collector/test_attack.py": 130,
     "tests/plan/test_plan.py": 120,
+    "tests/scale/test_six_paths.py": 190,
     "tests/plan/test_examples.py": 100,
     "tests/alerts/test_runbook_commands.py": 100,
     "tests/process/test_process.py": 75,

@@ -21,14 +21,17 @@ ASKED = {
     "simulator": 8085,
     "otel-collector": 8889,
     "prometheus": 9090,
+    "thanos-query": 10902,
     "alertmanager": 9093,
     "grafana": 3000,
     "tempo": 3200,
     "jaeger": 16686,
 }
 """The port within its container, of each component that is asked over HTTP; docker-compose.yaml publishes them."""
+INSTEAD = {"prometheus": "thanos-query"}
+"""Who answers for both where docker-compose.scale.yaml runs a pair."""
 
-ONCE = ("files-check", "collector-queue-owner")
+ONCE = ("files-check", "collector-queue-owner", "bucket-owner")
 """The containers that end at once."""
 
 
@@ -88,7 +91,7 @@ def running() -> bool:
 
 def url(component: str) -> str:
     """Where a component that runs is reached; empty if it does not, or is not published. Raises as `containers`."""
-    found = _running(component)
+    found = _running(INSTEAD.get(component, component)) or _running(component)
     return found.url if found else ""
 
 

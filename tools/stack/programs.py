@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -37,6 +37,7 @@ GRAFANA = "13.2.3"
 GOVULNCHECK = "1.9.0"
 KUBERNETES, ETCD = "1.36.3", "3.6.15"  # in tools/go/kubernetes/go.mod
 HELM = "3.21.4"
+THANOS = "0.42.5"
 OPERATOR = "0.87.0"  # Prometheus', whose resources deploy/kubernetes makes; in tools/go/crds/go.mod
 GO, GO_OLDEST = "1.27.3", "1.26.8"  # what tools/go/requirements.txt has; what compose's go.mod asks for
 
@@ -63,6 +64,7 @@ class Program:
     """How long a build takes on two cores."""
     oldest: str = ""
     """On PATH, any version from this on will do; empty: only the very version."""
+    go: str = "go"  # which builds it
 
     @property
     def key(self) -> str:
@@ -161,6 +163,14 @@ def _helm() -> Program:
     return Program("helm", HELM, ("helm", "version"), "helm", (command,), usually="3 min")
 
 
+def _thanos() -> Program:
+    package, stamp = "github.com/thanos-io/thanos/cmd/thanos", "github.com/prometheus/common/version.Version=" + THANOS
+    made = _own_module("thanos", THANOS, ("thanos", "--version"), package, stamp, "5 min")
+    tags = ("-tags", "netgo,slicelabels")  # without `slicelabels` a sidecar panics as soon as a Query connects
+    [build] = made.commands
+    return replace(made, commands=((*build[:5], *tags, *build[5:]),), go="pinned go")
+
+
 def _crds() -> Program:
     """No program but what one writes: how an API server knows the Prometheus operator's resources, a file each."""
     module = GO_FILES / "crds"
@@ -224,16 +234,20 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
     "grafana": lambda: Program("grafana", GRAFANA, ("grafana", "--version")),
     "backtest": _backtest,
     "go": _go,
+    "pinned go": lambda: replace(_go(), oldest=""),  # for what asks for more than GO_OLDEST
     "govulncheck": _govulncheck,
     "helm": _helm,
     "kube-apiserver": _kube_apiserver,
     "etcd": _etcd,
     "crds": _crds,
+    "thanos": _thanos,
 }
 NAMES = tuple(_PROGRAMS)
-SCALE = ("helm", "kube-apiserver", "etcd", "crds")
+SCALE = ("helm", "kube-apiserver", "etcd", "crds", "thanos")
 """What only tests of more than one machine need: built by `make test-scale`, and by nothing else."""
-STANDARD = tuple(name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "govulncheck", *SCALE))
+STANDARD = tuple(
+    name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "pinned go", "govulncheck", *SCALE)
+)
 """What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
 
@@ -386,5 +400,5 @@ def environment(program: Program, folder: Path) -> dict[str, str]:
         "GOWORK": "off",
     }
     if program.name != "go":
-        variables["PATH"] = f"{ensure('go').parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        variables["PATH"] = f"{ensure(program.go).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return variables
