@@ -153,8 +153,7 @@ def _kube_apiserver() -> Program:
 
 def _etcd() -> Program:
     stamp = f"go.etcd.io/etcd/api/v3/version.GitSHA=v{ETCD}"
-    package = "go.etcd.io/etcd/server/v3"
-    return _own_module("etcd", ETCD, ("etcd", "--version"), package, stamp, "20 s", "kubernetes")
+    return _own_module("etcd", ETCD, ("etcd", "--version"), "go.etcd.io/etcd/server/v3", stamp, "20 s", "kubernetes")
 
 
 def _helm() -> Program:
@@ -173,7 +172,6 @@ def _thanos() -> Program:
 
 def _crds() -> Program:
     """No program but what one writes: how an API server knows the Prometheus operator's resources, a file each."""
-    module = GO_FILES / "crds"
     types = "paths=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
     write = ("go", "-C", "tools/go/crds", "tool", "controller-gen", "crd", types, "output:crd:dir={folder}")
     return Program(
@@ -182,7 +180,7 @@ def _crds() -> Program:
         ("monitoring-crds", "--version"),  # nobody has it on PATH
         "monitoring.coreos.com_podmonitors.yaml",
         (write,),
-        sources=(module / "go.mod", module / "go.sum"),
+        sources=(GO_FILES / "crds" / "go.mod", GO_FILES / "crds" / "go.sum"),
         usually="1 min",
     )
 
@@ -245,9 +243,8 @@ _PROGRAMS: dict[str, Callable[[], Program]] = {
 NAMES = tuple(_PROGRAMS)
 SCALE = ("helm", "kube-apiserver", "etcd", "crds", "thanos")
 """What only tests of more than one machine need: built by `make test-scale`, and by nothing else."""
-STANDARD = tuple(
-    name for name in _PROGRAMS if name not in ("tempo", "grafana", "go", "pinned go", "govulncheck", *SCALE)
-)
+_ON_DEMAND = ("tempo", "grafana", "go", "pinned go", "govulncheck", *SCALE)
+STANDARD = tuple(name for name in _PROGRAMS if name not in _ON_DEMAND)
 """What `make programs` builds: the rest is found on PATH only, or built when it is needed."""
 
 
@@ -393,8 +390,7 @@ def environment(program: Program, folder: Path) -> dict[str, str]:
         "HOME": os.environ.get("HOME") or str(Path.home()),
         "GOBIN": str(folder),
         "CGO_ENABLED": "0",
-        # -trimpath as the Collector's builder: Go's own packages are compiled once. No DWARF, which is a fifth of the
-        # work and stripped anyway; stack traces stay.
+        # -trimpath as the Collector's builder: Go's own packages are compiled once. DWARF: a fifth, stripped anyway.
         "GOFLAGS": "-buildvcs=false -trimpath -gcflags=all=-dwarf=false",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
