@@ -44,6 +44,11 @@ def test_selectors_labels_and_quantiles_are_seen_wherever_they_stand() -> None:
     assert (c.sample, c.matchers, c.grouped) == ("c", (Matcher("lane", "!~", "faq|price"),), frozenset())
 
 
+def test_a_label_that_is_made_of_another_one_asks_for_that_one() -> None:
+    a, b = parse('sum by (host) (label_replace(a, "host", "$1", "instance", "(.*):.*")) unless on (host) b')
+    assert (a.grouped, b.grouped) == (frozenset({"instance"}), frozenset({"host"}))
+
+
 @pytest.mark.parametrize(
     ("matcher", "taken", "left"),
     [

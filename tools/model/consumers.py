@@ -191,6 +191,9 @@ def _uses(node: Any, grouped: frozenset[str], *, quantile: bool) -> Iterator[Use
     elif kind == "AggregateExpr":
         yield from _uses(node.expr, grouped | _labels(node.modifier), quantile=quantile)
     elif kind == "Call":
+        if node.func.name == "label_replace":  # a label made of another one
+            _, made, _, of, _ = node.args
+            grouped = grouped - {made.val} | {of.val} if made.val in grouped else grouped
         for argument in node.args:
             yield from _uses(argument, grouped, quantile=quantile or node.func.name.startswith("histogram_"))
     elif hasattr(node, "expr"):  # parentheses, a minus, a subquery
