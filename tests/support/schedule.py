@@ -29,6 +29,8 @@ SECONDS = {
     "tests/collector/test_attack.py": 130,
     "tests/plan/test_plan.py": 120,
     "tests/scale/test_six_paths.py": 190,
+    "tests/scale/test_thanos.py": 340,
+    "tests/kubernetes/test_api_server.py": 90,
     "tests/plan/test_examples.py": 100,
     "tests/alerts/test_runbook_commands.py": 100,
     "tests/process/test_process.py": 75,
