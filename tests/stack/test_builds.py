@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -129,6 +130,15 @@ def test_a_program_that_cannot_be_built_is_told_to_who_waits_for_it_with_the_rea
         until(lambda: made.has("a"), "the failure")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a test starts can be interrupted, though a shell's background job, as CI may be, hands on that it cannot."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("deaf", ["", "trap '' INT; "], ids=["as a rule", "where a shell lets it ignore Ctrl-C"])
 def test_who_leaves_does_not_wait_for_a_build_and_nothing_half_made_stays(
     empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: str
