@@ -7,6 +7,7 @@ from tools.why.compare import Change, Comparison
 from tools.why.finding import Finding, Row, a_second, capital, number, percent, row
 
 FAILED = 5  # notifications: fewer are a restart's
+QUEUED_BYTES = 50  # a span that waits takes three or four times as many
 COLLECTOR = "otel-collector|otel-collector-derived"
 NAMES = {"otel-collector": "the Collector", "otel-collector-derived": "the Collector", "alertmanager": "Alertmanager"}
 
@@ -50,6 +51,10 @@ def store(now: Comparison) -> Iterator[Finding]:
     queue = now.change('max(max_over_time(otelcol_exporter_queue_size{data_type="traces"}[window]))')
     room = now.change("max(last_over_time(otelcol_exporter_queue_capacity[window]))", missing=math.inf)
     full = queue.during / room.during
+    left = (accepted.during - sent.during) * now.during.seconds
+    waits = (
+        sent.during < 0.5 * accepted.during and queue.during > QUEUED_BYTES * left
+    )  # else rates miss a restart's first
     rows = (
         row("spans that arrive", accepted, a_second),
         row("spans that the store takes", sent, a_second),
@@ -60,7 +65,7 @@ def store(now: Comparison) -> Iterator[Finding]:
     if refused.during > 0.05 * (refused.during + sent.during) > 0:
         share = refused.during / (refused.during + sent.during)
         yield Finding(f"The trace store refuses {percent(share)} of the spans for good", rows)
-    elif accepted.during > 0 and (sent.during < 0.5 * accepted.during or dropped.during > 0 or full > 0.8):
+    elif accepted.during > 0 and (waits or dropped.during > 0 or full > 0.8):
         yield Finding(
             f"The trace store takes too little: {a_second(sent.during)} of {a_second(accepted.during)} spans, so the"
             f" Collector's queue is {percent(full)} full"
