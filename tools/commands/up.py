@@ -149,6 +149,7 @@ def _counted(prometheus: Prometheus, since: float) -> bool:
         for name in ("webhook_requests_total", "webhook_request_duration_seconds_count")
     )
     try:
-        return bool(prometheus.query(f"{histogram} >= {MESSAGES} and {counter} >= 0"))
+        # Counters too: a `make load` that begins before they have caught up would find more counted than it sent.
+        return bool(prometheus.query(f"{counter} == {histogram} >= {MESSAGES}"))
     except PrometheusError:  # it was stopped meanwhile; the deadline says so
         return False
