@@ -13,8 +13,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
-NAMES = ("none", "prometheus_client", "OpenTelemetry SDK", "ours")
-
 Open = Callable[..., Any]
 """In the place of `trace_span`: a context manager."""
 
@@ -94,6 +92,7 @@ def none() -> Open:
 
 
 MAKE: dict[str, Callable[[], Open]] = {"none": none, "prometheus_client": prometheus_client, "OpenTelemetry SDK": sdk}
+NAMES = (*MAKE, "ours")
 
 
 def take_our_place(name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from simulator.load import send
 from simulator.messages import generate
@@ -95,12 +95,12 @@ def grow(recorded: Sequence[ExportTraceServiceRequest], say: Callable[[str], Non
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, Sink().listening() as sink:
             collector = Collector(Path(folder) / "shipped", sink.endpoint, interval="1s")
             with collector.running():
-                cpu = _take(collector, bodies * (times // processes or 1))
-                wanted = webhooks * max(times, processes)
+                cpu = _take(collector, bodies * (times // processes))
+                wanted = webhooks * times
                 until(lambda: _counted(collector) == wanted, "all are counted")  # noqa: B023
                 memory = psutil.Process(collector.process.pid).memory_full_info().pss / 2**20
                 series = sum(1 for line in collector.exposition().splitlines() if not line.startswith("#"))
-        spans = count * max(times, processes)
+        spans = count * times
         found.append(Growth(times, processes, spans, series, memory, cpu / spans * 1e6))
     return found
 
@@ -121,10 +121,8 @@ def _counted(collector: Collector) -> int:
 
 
 def _webhooks(recorded: Sequence[ExportTraceServiceRequest]) -> int:
-    server = 2  # SPAN_KIND_SERVER
-    return sum(
-        span.kind == server for r in recorded for p in r.resource_spans for s in p.scope_spans for span in s.spans
-    )
+    spans = (span for r in recorded for p in r.resource_spans for scope in p.scope_spans for span in scope.spans)
+    return sum(span.kind == Span.SPAN_KIND_SERVER for span in spans)
 
 
 @contextmanager

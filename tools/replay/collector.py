@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,13 @@ from tools.base.files import ROOT, collector_extras
 from tools.base.wait import until
 from tools.model.expected import Samples
 from tools.stack.ports import HOST, LISTENS, Ports
+from tools.stack.processes import NO_CERTIFICATES
 from tools.stack.programs import ensure
 
 # The shipped YAML, or another one that has to pass the same tests (`make mutants`).
 CONFIG = Path(os.environ.get("COLLECTOR_CONFIG") or ROOT / "otel-collector" / "config.yaml")
 NOWHERE = f"http://{HOST}:1"
 EXTRAS = ROOT / collector_extras()
-_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 _EXEMPLAR = re.compile(r"^(?P<name>\w+){.*} \S+ # {(?P<ids>.*)} \S+ \S+$")
 _PAIR = re.compile(r'(\w+)="(.*?)"')
@@ -165,7 +164,7 @@ class Collector:
 
     @staticmethod
     def _get(url: str, accept: str = "*/*") -> httpx.Response:
-        return httpx.get(url, headers={"Accept": accept}, verify=_NO_CERTIFICATES, trust_env=False)
+        return httpx.get(url, headers={"Accept": accept}, verify=NO_CERTIFICATES, trust_env=False)
 
     def _still_runs(self) -> None:
         if self.process.poll() is not None:

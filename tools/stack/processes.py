@@ -23,7 +23,7 @@ READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 KILL_SECONDS = 10.0
 LOG_LINES = 15
-_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx loads all there are, 50 ms of CPU a call
 _STARTED = "----- started "  # a line of each log, so that the last lines are never an earlier run's
 
 
@@ -175,7 +175,7 @@ def this_run(log: Path) -> str:
 def answers(url: str, *, accept_any: bool = False) -> bool:
     """Whether it answers with 200, or at all."""
     try:
-        response = httpx.get(url, timeout=1.0, verify=_NO_CERTIFICATES, trust_env=False)
+        response = httpx.get(url, timeout=1.0, verify=NO_CERTIFICATES, trust_env=False)
     except httpx.HTTPError:
         return False
     return accept_any or response.status_code == 200
